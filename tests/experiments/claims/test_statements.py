@@ -96,7 +96,8 @@ def test_row_3_on_constructed_numbers(copied, learnt, control, word):
 
 def test_row_3_tells_how_fast_a_gradient_is_lost_that_is_not_quite_copied(verdicts):
     rates = {name: rate for name, (rate, _) in verdicts["3"].measured.items()}
-    for z in (0.9, 0.99, 0.999):  # z itself, and what the candidate adds
+    # -ln z and what the candidate gives back, which weighs 1 - z and is of the same order: a part of the rate, not all.
+    for z in (0.9, 0.99, 0.999):
         assert rates[f"gru, z = {z} in all units: rate of the gradient"] == pytest.approx(-np.log(z), rel=0.6)
     for some in ("half of the units", "one unit"):  # whose gradient stays, whatever the others do
         assert abs(rates[f"gru, z = 1 in {some}: rate of the gradient"]) < 1e-2

@@ -10,7 +10,7 @@ from helpers.arms import SPEC, made_arm, made_run, spread
 from scipy.stats import t, ttest_1samp
 
 from gatescope.datatypes import Arm
-from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
 from gatescope.experiments.seeds.judge import judge
 from gatescope.experiments.seeds.statistics import (
     by_share,
@@ -326,3 +326,9 @@ def test_not_above_where_nothing_is_known():
     stopped = paired(d, margin=0.2, reached=(0.8, 0.8), in_margins=d[:8])
     expected = ttest_1samp(d[:8], 0.2, alternative="less").pvalue
     assert not_above(stopped) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_metric_that_is_none_is_refused():
+    arm = made_arm("lstm", updates=[10, 20])
+    with pytest.raises(UnknownNameError, match=r"metric='loss' .*updates, test_loss"):
+        effect(arm, arm, "loss", margin=0.1)

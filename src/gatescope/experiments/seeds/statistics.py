@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Arm, Effect
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.experiments.seeds.training import COUNTED
@@ -65,9 +66,12 @@ def effect(
     ------
     ShapeError
         If the arms have other seeds.
+    UnknownNameError
+        If there is no such metric.
     ValueRangeError
         If a number that a logarithm is taken of is not above 0.
     """
+    check_choice("metric", metric, METRICS)
     if first.seeds.tolist() != second.seeds.tolist():
         problem = f"has the seeds {second.seeds.tolist()}, and `first` {first.seeds.tolist()}"
         raise ShapeError(problem, argument="second", advice="pair the runs seed by seed")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gatescope.cells.activations import sigmoid
 from gatescope.datatypes import Array, PublishedNumber
 from gatescope.experiments.claims.published.row import row
 from gatescope.experiments.claims.study import Study
@@ -90,7 +91,7 @@ def beside(steps: Mapping[tuple[str, int], Array]) -> tuple[PublishedNumber, ...
         slope = (steps[cell, SIZES[-1]][:, -1] - steps[cell, SIZES[-1]][:, 0]) / math.log(
             TOLERANCES[0] / TOLERANCES[-1]
         )
-        tau = 1 / math.log1p(math.exp(-_BIAS[cell]))
+        tau = -1 / math.log(sigmoid(_BIAS[cell]))
         why = (
             "weights that feed the state back keep a difference longer, or shorter, than the bias alone does"
         )
