@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.verdicts import made_verdict
 
+from gatescope.experiments.claims.report import write_claims
 from gatescope.experiments.claims.study import FULL_SEEDS, QUICK_UNITS
 
 
@@ -37,6 +39,19 @@ def test_numbers_that_there_are_not(invoke):
         assert done.exit_code == 2
         assert f"--only '{none}' names no statement; give numbers, as in 9a,40" in done.stderr
     assert "1 statement: 1 supported" in invoke("claims", "--only", "9a,,").stdout
+
+
+def test_a_page_of_the_full_study_takes_no_quick_verdicts(invoke, tmp_path):
+    page = ("--out", tmp_path / "out")
+    invoke("claims", "--only", "9a", *page)
+    full = made_verdict(number="1a", kind="measured", provenance={"preliminary": False})
+    write_claims([full], tmp_path / "out")
+    refused = invoke("claims", "--only", "1b", *page)
+    assert refused.exit_code == 2
+    assert "holds verdicts of the full study (of 1a), and these are of the quick one" in refused.stderr
+    assert invoke("claims", "--only", "26a", *page).exit_code == 0  # an exact one has no size
+    records = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert [record["number"] for record in records] == ["1a", "9a", "26a"]
 
 
 @pytest.fixture

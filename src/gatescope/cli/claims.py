@@ -84,7 +84,8 @@ def claims(
     out: Path | None = option(
         None,
         "Folder for claims.html, a page to read in a browser, claims.md and claims.json, with all that was measured; "
-        "they are written after every statement.  Default: no files.",
+        "they are written after every statement, beside those that an earlier command left there of other statements.  "
+        "Default: no files.",
         metavar="FOLDER",
         panel=OUTPUT,
     ),
@@ -98,7 +99,7 @@ def claims(
     from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.pairs import TEXTS
     from gatescope.experiments.claims.published.beside import beside_published
-    from gatescope.experiments.claims.report import FILES, verdicts_table, write_claims
+    from gatescope.experiments.claims.report import FILES, check_scale, verdicts_table, write_claims
     from gatescope.experiments.claims.run import chosen_statements, run_claims
     from gatescope.experiments.claims.statement import FAST, FULL
     from gatescope.reporting.text import duration
@@ -118,6 +119,8 @@ def claims(
     log = report if on_terminal() else None
     with naming(study="--runs", folder="--runs", executor="--scheduler"):
         chosen = chosen_statements(numbers)
+        if out is not None and any(each.has_scale for each in chosen):
+            check_scale(out, quick=not full)
         if runs is None:
             for name, value in (("part", part), ("scheduler", scheduler)):
                 if value is not None:

@@ -135,13 +135,22 @@ class Verdict(Result):
         return max((effect.pairs for effect in self.effects), default=self.seeds)
 
     @property
+    def has_scale(self) -> bool:
+        """Return whether it was measured, or training runs made for it, so that a larger experiment may say more."""
+        return self.kind in ("measured", "statistical") or bool(self.runs)
+
+    @property
+    def quick(self) -> bool:
+        """Return whether the experiment was the quick one; a full one may be preliminary too, if disturbed."""
+        ran = self.provenance
+        return bool(ran.get("fast", ran.get("preliminary", self.preliminary)))
+
+    @property
     def command(self) -> str:
         """Return the command that puts the statement to the test again."""
         ran = self.provenance
-        # A full run may be preliminary, too, for what disturbed it.
-        small = ran.get("fast", ran.get("preliminary", self.preliminary))
         parts = [f"gatescope claims --only {self.number}"]
-        if (self.kind in ("measured", "statistical") or self.runs) and not small:
+        if self.has_scale and not self.quick:
             parts.append("--full")
         if self.kind == "statistical":
             parts += [f"--{name} {ran[name]}" for name in ("seeds", "units") if name in ran]

@@ -127,6 +127,11 @@ class Statement:
         """Return whether its test needs the runs of a study."""
         return self.kind == "statistical"
 
+    @property
+    def has_scale(self) -> bool:
+        """Return whether a larger experiment may say more: what is exact holds at any size."""
+        return self.kind in ("measured", "statistical") or self.after_training
+
     def verdict(self, of: Any, study: Any = None) -> Verdict:
         """Run the test, of a `Scale` or of a `Study`, and return the verdict; of one that lacks a package, that.
 
@@ -240,12 +245,12 @@ def statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
     UnknownNameError
         If there is none of that number.
     """
-    ordered = sorted(_STATEMENTS, key=_order)
+    ordered = sorted(_STATEMENTS, key=order)
     if only is None:
         return tuple(_STATEMENTS[number] for number in ordered)
     chosen: set[str] = set()
     for name in only:
-        matching = {number for number in ordered if number == name or str(_order(number)[0]) == name}
+        matching = {number for number in ordered if number == name or str(order(number)[0]) == name}
         if not matching:
             advice = f"the numbers are {', '.join(ordered)}"
             raise UnknownNameError("is not known", argument="only", seen=name, advice=advice)
@@ -256,9 +261,10 @@ def statements(only: Iterable[str] | None = None) -> tuple[Statement, ...]:
 def in_suites(chosen: Iterable[Statement]) -> tuple[Statement, ...]:
     """Return statements in the order of a run: by suite, and in it by number."""
     letters = [*SUITES]
-    return tuple(sorted(chosen, key=lambda each: (letters.index(each.suite), _order(each.number))))
+    return tuple(sorted(chosen, key=lambda each: (letters.index(each.suite), order(each.number))))
 
 
-def _order(number: str) -> tuple[int, str]:
+def order(number: str) -> tuple[int, str]:
+    """Return what sorts statements by their numbers: 9a, 9b, 10a."""
     digits, letter = re.fullmatch(r"(\d+)(\w?)", number).groups()  # type: ignore[union-attr]  # all are of this form
     return int(digits), letter

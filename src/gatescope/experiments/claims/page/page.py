@@ -37,6 +37,7 @@ _WORDS = (
     "control is a comparison that has to come out different: if it does not, the test shows nothing.</p>"
 )
 _FILES = 'The same as <a href="claims.json">data</a> and as <a href="claims.md">text</a>, in files beside this one.'
+_VERSIONS = ("gatescope", "python", "numpy", "numba")  # what a verdict may depend on
 _FEW = 12  # numbers that are listed by name
 
 
@@ -44,7 +45,6 @@ def page(verdicts: Sequence[Verdict]) -> str:
     """Return the page of verdicts, in their order; the same verdicts give the same bytes."""
     known = {verdict.number: verdict for verdict in verdicts}
     axis = axis_of(effect for verdict in verdicts for effect in verdict.effects)
-    again = verdicts[0].provenance if verdicts else {}
     sections = {
         "All effects on one axis": forest(verdicts, axis),
         "The texts against each other": _pairs(known),
@@ -54,7 +54,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
         "What may be repeated": _lists(verdicts),
         "Published numbers, and here": _published(verdicts),
         "Every statement": f"{_WORDS}\n{_form()}\n" + "\n".join(claim(verdict, axis) for verdict in verdicts),
-        "Where the numbers come from": origin(again),
+        "Where the numbers come from": _origins(verdicts),
     }
     sections = {name: text for name, text in sections.items() if text}
     links = (f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in sections)
@@ -89,6 +89,19 @@ def ran(verdicts: Iterable[Verdict]) -> str:
     else:
         state = "Nothing here is preliminary."
     return f"Ran: {text}. {state} What has another number was not run."
+
+
+def _origins(verdicts: Sequence[Verdict]) -> str:
+    """Return what the numbers were made with; of parts that were run with other versions, each, and what is of it."""
+    parts: dict[tuple[str, ...], list[Verdict]] = {}
+    for verdict in verdicts:
+        parts.setdefault(tuple(str(verdict.provenance.get(name)) for name in _VERSIONS), []).append(verdict)
+    texts = []
+    for some in parts.values():
+        if len(parts) > 1:
+            texts.append(f"<p>Of {', '.join(map(link, some))}:</p>")
+        texts.append(origin(some[0].provenance))
+    return "\n".join(texts)
 
 
 def _asset(name: str) -> str:

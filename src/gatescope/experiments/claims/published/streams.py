@@ -91,7 +91,7 @@ def beside(steps: Mapping[tuple[str, int], Array]) -> tuple[PublishedNumber, ...
         slope = (steps[cell, SIZES[-1]][:, -1] - steps[cell, SIZES[-1]][:, 0]) / math.log(
             TOLERANCES[0] / TOLERANCES[-1]
         )
-        tau = -1 / math.log(sigmoid(_BIAS[cell]))
+        tau = -1 / math.log(sigmoid(_BIAS[cell]))  # type: ignore[no-untyped-call]  # cells are compiled as they are
         why = (
             "weights that feed the state back keep a difference longer, or shorter, than the bias alone does"
         )
