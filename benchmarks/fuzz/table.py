@@ -14,6 +14,7 @@ import numpy as np
 import gatescope as gs
 from matplotlib.figure import Figure
 from benchmarks.fuzz import seeds
+from gatescope.experiments.seeds.statistics import paired
 from benchmarks.fuzz.zoo import Subclass, Unshowable, replaced, typical
 
 rng = np.random.default_rng(0)
@@ -58,6 +59,7 @@ jacobians = rng.standard_normal((20, 4, 4))
 params.save("params.npz")
 list(seeds.tasks(pathlib.Path(".")))
 watched = seeds.watched()
+effect = paired(np.log([0.5, 0.6, 0.4]), margin=0.2, name="adding")
 swept = seeds.swept()
 seeds.long_series(pathlib.Path("study")).save("LongSeriesResult.npz")
 np.savez("own.npz", inputs=inputs, targets=inputs)
@@ -239,6 +241,7 @@ gs.plotting.plot_fixed_points(points, trace=trace, state="h", ax=Figure().add_su
 gs.plotting.plot_fixed_point_moduli(points, ax=Figure().add_subplot())
 gs.plotting.plot_phase_diagram(phases, quantity="exponent", scheme="gaussian", fig=Figure())
 gs.plotting.plot_diagnosis(diagnosis, fig=Figure())
+gs.plotting.plot_effects([effect], labels=["a"], title="b", ax=Figure().add_subplot())
 gs.plotting.plot_saturation(closed, ax=Figure().add_subplot())
 gs.plotting.plot_saturation_before_after(closed, closed, labels=("a", "b"), fig=Figure())
 gs.plotting.plot_gate_heatmap(trace, "f", sequence=0, steps=slice(0, 10), scale="full", order="f", reduce="mean",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gatescope.checks.arrays import Array
+from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import number, percent, with_interval
@@ -60,6 +61,10 @@ class Effect(Result):
 
     _axes: ClassVar[Mapping[str, str]] = {"differences": "(n,) float64"}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("measure", self.measure, MEASURES)
+
     @property
     def pairs(self) -> int:
         """Return n, how many pairs there are."""
@@ -79,6 +84,10 @@ class Effect(Result):
     def inside_margin(self) -> bool:
         """Return whether the 90 % interval lies inside the margin; a share has none, so it never does."""
         return -self.margin < self.low_90 and self.high_90 < self.margin
+
+    def on_axis(self) -> tuple[float, ...]:
+        """Return what an axis of ratios has to hold, as logarithms: mean, interval, margin; nothing of what is none."""
+        return (self.mean, self.low, self.high, self.margin) if self.measure == "log ratio" else ()
 
     def text(self) -> str:
         """Return the effect with its interval as a ratio, or as it is."""

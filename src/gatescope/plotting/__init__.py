@@ -13,6 +13,7 @@ from gatescope.plotting.animation import animate_gates, animate_steps
 from gatescope.plotting.by_layer import plot_by_layer
 from gatescope.plotting.connectivity import plot_connectivity
 from gatescope.plotting.diagnosis import plot_diagnosis
+from gatescope.plotting.effects import plot_effects
 from gatescope.plotting.fixed_points import plot_fixed_point_moduli, plot_fixed_points
 from gatescope.plotting.gate_heatmap import plot_gate_heatmap, plot_gate_heatmaps
 from gatescope.plotting.gate_trajectories import plot_gate_trajectories
@@ -40,6 +41,7 @@ __all__ = [
     "plot_by_layer",
     "plot_connectivity",
     "plot_diagnosis",
+    "plot_effects",
     "plot_fixed_point_moduli",
     "plot_fixed_points",
     "plot_gate_heatmap",

@@ -51,6 +51,11 @@ def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
     plotting.plot_loss_curves({cell_name(run): run}, ax=figure.add_subplot())
 
 
+def _effects(verdict: datatypes.Verdict, figure: Figure) -> None:
+    figure.set_size_inches(_SIZE[0] * 1.2, 1.3 + 0.32 * len(verdict.effects))
+    plotting.plot_effects(verdict.effects, ax=figure.add_subplot())
+
+
 # What draws a result of a type in a figure; a plot that says more than numbers has a row.
 DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.ByLayer: _layers,
@@ -67,6 +72,7 @@ DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.StackTrace: _heat_maps,
     datatypes.Trace: _heat_map,
     datatypes.TrainingRun: _losses,
+    datatypes.Verdict: _effects,
     datatypes.WatchHistory: lambda result, figure: plotting.plot_watch(
         result, layers=result.layers[:1], fig=figure
     ),

@@ -9,8 +9,9 @@ from helpers.arms import spread
 from helpers.html_page import Page
 from helpers.verdicts import EFFECTS, all_words, made_verdict
 
-from gatescope.experiments.claims.page.forest import Axis, axis_of, effects_html, forest, strip
+from gatescope.experiments.claims.page.forest import axis_of, effects_html, forest, strip
 from gatescope.experiments.seeds.statistics import paired
+from gatescope.reporting.ratios import RatioAxis
 
 
 @pytest.mark.parametrize(
@@ -23,20 +24,21 @@ def test_the_axis_holds_the_intervals(mean, half, end):
     assert axis.end == end
     assert all(0 <= axis.place(value) <= 100 for value in (effect.low, effect.high, -math.inf, math.inf))
     assert axis.place(0) == 50
-    places, labels = zip(*axis.ticks(), strict=True)
+    ratios, labels = zip(*axis.ticks(), strict=True)
+    places = [axis.place(math.log(ratio)) for ratio in ratios]
     assert (places[0], places[-1]) == (0, 100)
     assert len(places) <= 7
-    np.testing.assert_allclose(np.diff(places), places[1], rtol=1e-6)
+    np.testing.assert_allclose(np.diff(places), places[1])
     assert labels[len(labels) // 2] == "1"
 
 
 def test_the_labels_of_the_axis():
-    assert [label for _, label in Axis(4.0, 2.0).ticks()] == ["1/4", "1/2", "1", "2", "4"]
-    assert [label for _, label in Axis(1.25, 1.25).ticks()] == ["0.8", "1", "1.25"]
+    assert [label for _, label in RatioAxis(4.0, 2.0).ticks()] == ["1/4", "1/2", "1", "2", "4"]
+    assert [label for _, label in RatioAxis(1.25, 1.25).ticks()] == ["0.8", "1", "1.25"]
 
 
 def test_places_of_an_effect():
-    axis = Axis(4.0, 2.0)
+    axis = RatioAxis(4.0, 2.0)
     effect = paired(np.log([0.5, 0.5, 0.5, 0.5]), margin=math.log(2) / 2)
     page = Page(strip(effect, "lower", axis))
     (claimed,) = page.named("rect", "claimed")
@@ -51,7 +53,7 @@ def test_places_of_an_effect():
 
 
 def test_the_claimed_side():
-    axis, effect = Axis(4.0, 2.0), spread(0.1, 0.1)
+    axis, effect = RatioAxis(4.0, 2.0), spread(0.1, 0.1)
     (higher,) = Page(strip(effect, "higher", axis)).named("rect", "claimed")
     assert (higher["x"], higher["width"]) == ("50.00%", "50.00%")
     (equal,) = Page(strip(effect, "equal", axis)).named("rect", "claimed")
@@ -60,7 +62,7 @@ def test_the_claimed_side():
 
 
 def test_what_lies_beyond_the_axis_has_an_arrow_and_every_seed_a_dot():
-    page = Page(strip(spread(0.0, 9.0, n=6), "lower", Axis(64.0, 8.0), seeds=True))
+    page = Page(strip(spread(0.0, 9.0, n=6), "lower", RatioAxis(64.0, 8.0), seeds=True))
     assert len(page.named("path", "beyond")) == 2
     assert len(page.named("circle", "seed")) == 6
     (interval,) = page.named("line", "interval")
@@ -68,10 +70,10 @@ def test_what_lies_beyond_the_axis_has_an_arrow_and_every_seed_a_dot():
 
 
 def test_one_pair_has_no_interval_and_none_no_mean():
-    one = Page(strip(paired(np.array([0.3]), margin=0.2), "lower", Axis(4.0, 2.0)))
+    one = Page(strip(paired(np.array([0.3]), margin=0.2), "lower", RatioAxis(4.0, 2.0)))
     assert len(one.named("rect", "mean")) == 1
     assert not one.named("line", "interval")
-    none = Page(strip(paired(np.array([]), margin=math.nan), "lower", Axis(4.0, 2.0)))
+    none = Page(strip(paired(np.array([]), margin=math.nan), "lower", RatioAxis(4.0, 2.0)))
     assert not none.named("rect", "mean")
     assert not none.named("rect", "margin")
 

@@ -15,16 +15,16 @@ from gatescope.experiments.claims.literature import EXPECTED
 from gatescope.experiments.claims.page.claim import claim
 from gatescope.experiments.claims.page.comparison import PROPERTIES, comparison
 from gatescope.experiments.claims.page.coupling import coupling, histograms
-from gatescope.experiments.claims.page.forest import Axis
 from gatescope.experiments.claims.page.grades import graded, in_words
 from gatescope.experiments.claims.page.hints import QUESTIONS, hints
 from gatescope.experiments.claims.page.page import page
 from gatescope.experiments.claims.pairs import PAIRS
 from gatescope.experiments.claims.run import statements
 from gatescope.experiments.seeds.statistics import by_share
+from gatescope.reporting.ratios import RatioAxis
 
 KNOWN = {verdict.number: verdict for verdict in for_the_front()}
-AXIS = Axis(4.0, 2.0)
+AXIS = RatioAxis(4.0, 2.0)
 
 
 @pytest.mark.parametrize(

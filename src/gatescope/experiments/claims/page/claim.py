@@ -9,11 +9,12 @@ from gatescope.datatypes import Verdict
 from gatescope.datatypes.published_number import published_table
 from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.experiments.claims.literature import EXPECTED
-from gatescope.experiments.claims.page.forest import Axis, effects_html
+from gatescope.experiments.claims.page.forest import effects_html
 from gatescope.experiments.claims.page.grades import in_words
 from gatescope.experiments.claims.page.words import chip, identifier, notes
 from gatescope.experiments.claims.pairs import PAIRS
 from gatescope.reporting.html import escape, scrolling
+from gatescope.reporting.ratios import RatioAxis
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, duration, listing, number, show, with_error
 
@@ -75,7 +76,7 @@ def _cost(verdict: Verdict) -> str:
     return f"{duration(verdict.seconds)} {whose}"
 
 
-def claim(verdict: Verdict, axis: Axis) -> str:
+def claim(verdict: Verdict, axis: RatioAxis) -> str:
     """Return the fold-out of a verdict; what a filter asks for is in its data attributes."""
     number_ = escape(verdict.number)
     letters = " ".join(dict.fromkeys(source[0] for source in verdict.sources.split()))

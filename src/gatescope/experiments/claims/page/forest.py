@@ -7,59 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from gatescope.datatypes import Effect, Verdict
 from gatescope.experiments.claims.page.words import chip, identifier
 from gatescope.reporting.html import escape
+from gatescope.reporting.ratios import RatioAxis, ratio_axis
 from gatescope.reporting.text import number
 
-_SPANS = {
-    1.25: 1.25,
-    2.0: 2.0,
-    4.0: 2.0,
-    8.0: 2.0,
-    16.0: 4.0,
-    64.0: 8.0,
-}  # the end of the axis: ratio of its ticks
 
-
-class Axis(NamedTuple):
-    """A logarithmic axis of ratios from 1 / `end` to `end`, with a tick at every power of `base`."""
-
-    end: float
-    base: float
-
-    def place(self, log_ratio: float) -> float:
-        """Return where the logarithm of a ratio is, in percent of the width; the ends hold what lies beyond them."""
-        return min(max(50 + 50 * log_ratio / math.log(self.end), 0.0), 100.0)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Return places and labels."""
-        most = round(math.log(self.end) / math.log(self.base))
-        values = [self.base**power for power in range(-most, most + 1)]
-        return [(round(self.place(math.log(value)), 6), _ratio(value)) for value in values]
-
-
-def _ratio(value: float) -> str:
-    return f"1/{1 / value:.0f}" if value <= 0.5 else number(value)
-
-
-def axis_of(effects: Iterable[Effect]) -> Axis:
-    """Return the axis that holds all ratios with their intervals and margins, up to 64.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gatescope.experiments.claims.page.forest import axis_of
-    >>> from gatescope.experiments.seeds.statistics import paired
-    >>> axis_of([paired(np.log([0.5, 0.6, 0.55]), margin=np.log(1.25))]).end
-    4.0
-    """
-    ratios = [effect for effect in effects if effect.measure == "log ratio"]
-    logs = [abs(value) for e in ratios for value in (e.mean, e.low, e.high, e.margin) if math.isfinite(value)]
-    end = next((end for end in _SPANS if math.log(end) >= max(logs, default=0)), max(_SPANS))
-    return Axis(end, _SPANS[end])
+def axis_of(effects: Iterable[Effect]) -> RatioAxis:
+    """Return the axis that holds all ratios with their intervals and margins, up to 64."""
+    return ratio_axis(value for effect in effects for value in effect.on_axis())
 
 
 def _line(kind: str, one: float, other: float, *, low: str = "50%", high: str = "50%") -> str:
@@ -76,7 +34,7 @@ def _mark(place: float, shape: str) -> str:
 
 
 def strip(
-    effect: Effect, claim: str, axis: Axis, *, seeds: bool = False, published: Iterable[float] = ()
+    effect: Effect, claim: str, axis: RatioAxis, *, seeds: bool = False, published: Iterable[float] = ()
 ) -> str:
     """Return the drawing of a ratio: its claimed side, the margin, the interval, the mean, and on request the seeds.
 
@@ -88,7 +46,8 @@ def strip(
     if math.isfinite(effect.margin):
         kind = "margin claimed" if claim == "equal" else "margin"
         parts.append(_band(kind, axis.place(-effect.margin), axis.place(effect.margin)))
-    for place, _ in axis.ticks():
+    for ratio, _ in axis.ticks():
+        place = axis.place(math.log(ratio))
         parts.append(_line("one" if place == 50 else "grid", place, place, low="0", high="100%"))
     if seeds:
         parts += [
@@ -114,16 +73,17 @@ def strip(
     return f'<svg class="strip" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def _ticks(axis: Axis) -> str:
+def _ticks(axis: RatioAxis) -> str:
     texts = []
-    for place, label in axis.ticks():
+    for ratio, label in axis.ticks():
+        place = axis.place(math.log(ratio))
         anchor = "start" if place == 0 else "end" if place == 100 else "middle"
         texts.append(_line("tick", place, place, low="0", high="5"))
         texts.append(f'<text x="{place:.2f}%" y="19" text-anchor="{anchor}">{label}</text>')
     return f'<svg class="strip" aria-hidden="true">{"".join(texts)}</svg>'
 
 
-def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: Axis, *, seeds: bool = False) -> str:
+def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: RatioAxis, *, seeds: bool = False) -> str:
     """Return effects as a table, a strip each; `rows` are (name as HTML, verdict, effect)."""
     body = []
     for name, verdict, effect in rows:
@@ -173,7 +133,7 @@ LEGEND = (
 )
 
 
-def forest(verdicts: Sequence[Verdict], axis: Axis) -> str:
+def forest(verdicts: Sequence[Verdict], axis: RatioAxis) -> str:
     """Return all effects of all statistical statements on one axis; empty without any."""
     rows = []
     for verdict in verdicts:
