@@ -120,6 +120,8 @@ gs.phase_diagram("lstm", gain=[0.5, 2.0], bias=[0.0], scheme="gaussian", hidden_
     lengths=lengths, steps=20, transient=4, seeds=1, seed=0, dtype="float64", threads=1, progress=False)
 gs.diagnose(params, inputs, target_half_life=5.0, window=20, lengths=[20, 20, 20], initial_state=state,
     clamp={"f": 0.5}, seed=0, threads=1, progress=False)
+gs.explore({"a": trace, "b": stack_trace}, {"a": {None: flow, 3: flow}}, path="explorer.html", sequence=0,
+    marks={3: "event"}, tokens=["a"] * 20)
 gs.saturation(trace, left=0.1, right=0.9, gates=["f", "i"])
 gs.saturation(stack_trace, layer="layers.0", gates="f")
 gs.from_decays(-np.abs(inputs), gates={"i": np.abs(inputs) / 9}, lengths=lengths, cell="mamba", batch_first=False,

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
     from gatescope.datatypes.stack import Bidirectional, Stack
     from gatescope.experiments.sweep import sweep
+    from gatescope.explorer.explore import explore
     from gatescope.integrations.capture import capture
     from gatescope.integrations.watch import watch
     from gatescope.integrations.weights import load_weights
@@ -163,6 +164,7 @@ __all__ = [
     "estimate_memory",
     "evaluate",
     "experiments",
+    "explore",
     "fixed_points",
     "from_decays",
     "gradient_flow",
@@ -202,6 +204,7 @@ _PACKAGES = ("cells", "experiments", "plotting", "tasks", "training")
 _MODULES = {
     "comparison.compare": "compare",
     "experiments.sweep": "sweep",
+    "explorer.explore": "explore",
     "integrations.capture": "capture",
     "integrations.watch": "watch",
     "integrations.weights": "load_weights",

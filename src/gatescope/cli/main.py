@@ -1,4 +1,4 @@
-"""The command line: ``gatescope compare | run | measure | train | weights | convert | experiment | claims | devices``.
+"""The command line: ``gatescope compare | run | explore | measure | train | ...``, a file each.
 
 What does the work is imported inside the commands, so that ``--help`` and mistyped options answer at once.
 """
@@ -19,6 +19,7 @@ from gatescope.cli.convert import convert
 from gatescope.cli.devices import devices
 from gatescope.cli.errors import NO_MEMORY, message, warnings_as_notes
 from gatescope.cli.experiment import experiments
+from gatescope.cli.explore import explore
 from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.run import run
@@ -87,6 +88,11 @@ app.command(
 app.command(
     epilog=_examples("run --cell gru --out gru.npz", "run --inputs series.csv --clamp f=1.0"),
 )(run)
+app.command(
+    epilog=_examples(
+        "explore trace.npz", "explore before.npz after.npz --out both.html", "explore --cell gru --open"
+    ),
+)(explore)
 app.add_typer(
     measurements,
     name="measure",

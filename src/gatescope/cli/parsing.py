@@ -103,3 +103,12 @@ def parse_clamp(texts: Iterable[str] | None) -> dict[str, Any] | None:
         else:
             clamped.setdefault(gate, {}).update(dict.fromkeys(chosen, value))
     return clamped or None
+
+
+def parse_marks(texts: Iterable[str] | None) -> dict[int, str] | None:
+    """Return what ``12=onset`` and ``12`` say, as plots take marks."""
+    marks: dict[int, str] = {}
+    for text in texts or ():
+        step, _, label = text.partition("=")
+        marks[whole_number("mark", step)] = label
+    return marks or None

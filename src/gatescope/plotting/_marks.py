@@ -20,7 +20,12 @@ _GAP = 0.06  # inches between labels in a row
 
 
 def check_marks(marks: Any, length: int) -> dict[int, str]:
-    """Return the steps of events in ascending order, each with its label; it may be empty."""
+    """Return the steps of events in ascending order, each with its label for matplotlib; it may be empty."""
+    return {step: plain_text(label) for step, label in checked_marks(marks, length).items()}
+
+
+def checked_marks(marks: Any, length: int) -> dict[int, str]:
+    """Return the steps of events in ascending order, each with its label as it was given; it may be empty."""
     if marks is None:
         return {}
     advice = "give the steps of events, or a mapping of steps to labels: {12: 'onset'}"
@@ -28,7 +33,7 @@ def check_marks(marks: Any, length: int) -> dict[int, str]:
     if isinstance(marks, np.ndarray) and marks.ndim != 1:
         raise ShapeError("must have one axis", argument="marks", seen=marks.shape, advice=advice)
     labeled = marks.items() if isinstance(marks, Mapping) else [(step, "") for step in marks]
-    checked = {check_index("marks", step, length, "steps"): plain_text(str(text)) for step, text in labeled}
+    checked = {check_index("marks", step, length, "steps"): str(text) for step, text in labeled}
     return dict(sorted(checked.items()))
 
 

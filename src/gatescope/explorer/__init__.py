@@ -1,0 +1,1 @@
+"""The explorer: gates, states and gradients of runs under the pointer, in one page that needs nothing but a browser."""
