@@ -3,7 +3,8 @@
 import pytest
 
 from gatescope.experiments.claims import amounts
-from gatescope.experiments.claims.amounts import BIASED, BY_SIZE, DROPOUT, MIDDLE, NOISY, SMALL, which
+from gatescope.experiments.claims.amounts import BIASED, BY_SIZE, DROPOUT, MIDDLE, NOISY, SMALL
+from gatescope.experiments.claims.trained import distinguished
 from gatescope.experiments.seeds.judge import Judgement
 
 TASKS = [
@@ -69,4 +70,4 @@ def test_what_differs_is_what_is_said():
 )
 def test_which_cell_it_is_true_of(own, others, more, expected):
     judged = None if more is None else Judgement(word=more, reason="")
-    assert which(own, dict(enumerate(others)), judged) == expected
+    assert distinguished(own, others, more=judged) == expected

@@ -15,7 +15,7 @@ from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDE
 from gatescope.experiments.claims.measured import Mean, mean, names
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
-from gatescope.experiments.claims.trained import data_of, trained
+from gatescope.experiments.claims.trained import data_of, nats_lost, trained
 from gatescope.experiments.claims.variant_cells import (
     AS_PRINTED,
     CONSTANT_LEAK,
@@ -31,7 +31,6 @@ from gatescope.experiments.claims.variant_cells import (
 from gatescope.experiments.claims.win_table import ADDING_100, ADDING_400, ORDER_2, UPDATES
 from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import LEVEL, paired
-from gatescope.measurements.gradient_flow import gradient_flow
 
 PLAIN = "rnn"  # with which the others are compared
 WITHOUT: tuple[Cell, ...] = (PLAIN, RELU, NO_UPDATE, AS_PRINTED)
@@ -80,9 +79,7 @@ def outcomes_of(study: Study, task: StudyTask, cells: Sequence[Cell]) -> dict[st
 
 def _lost(run: SeedRun) -> float:
     data = data_of(run, sequences=_SEQUENCES)
-    flow = gradient_flow(trained(run), data, wrt="joint", lags=[0, len(data.inputs)])
-    last, first = np.maximum(flow.log_norm, _NOTHING)
-    return float((last - first).mean())
+    return float(nats_lost(trained(run), data, least=_NOTHING).mean())
 
 
 def judge_addition(outcomes: Outcomes, adding: Mapping[str, bool]) -> Finding:

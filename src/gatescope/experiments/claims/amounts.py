@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import Any
 
-from gatescope.datatypes.verdict import ALIKE, CONTRADICTED, ONLY, OTHER, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.study import Cell, Study, StudyCell, StudyTask
 from gatescope.experiments.claims.trained import settings
-from gatescope.experiments.seeds.judge import Judgement
 from gatescope.experiments.seeds.spec import RunSpec
 
 LOSS = math.log(1.10)  # a ratio of losses, or of gaps, that is too small to matter
@@ -87,27 +85,3 @@ def tuned_settings(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
     return settings(
         study, *((study.task(task), cell, None) for task, cell in product(MIDDLE.values(), cells))
     )
-
-
-def which(own: str, others: Mapping[str, str], more: Judgement | None = None) -> str:
-    """Return whether what is said of one cell is true of it alone, from the words on it and on the others.
-
-    `more` judges the claim that it is truer of the others.  What is undecided is no ground to tell cells apart, and
-    where it is truer of the one cell, though not of it alone, there is no word for it.
-
-    Examples
-    --------
-    >>> from gatescope.experiments.claims.amounts import which
-    >>> which("supported", {"lstm": "supported"}), which("supported", {"lstm": "equal"})
-    ('all cells alike', 'only this cell')
-    """
-    words = set(others.values())
-    if UNDECIDED in words | {own}:
-        return ""
-    if own != SUPPORTED:
-        return OTHER if SUPPORTED in words else ""
-    if SUPPORTED not in words:
-        return ONLY
-    if more is not None and more.word in (SUPPORTED, CONTRADICTED):
-        return OTHER if more.word == SUPPORTED else ""
-    return ALIKE if words == {SUPPORTED} else ""

@@ -11,12 +11,12 @@ import numpy as np
 
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.verdict import CONTRADICTED, ONLY, SUPPORTED, UNDECIDED
-from gatescope.experiments.claims.amounts import BY_SIZE, tuned_settings, which
+from gatescope.experiments.claims.amounts import BY_SIZE, tuned_settings
 from gatescope.experiments.claims.measured import Mean, finding, mean, word_of
 from gatescope.experiments.claims.samples import make, roundings
 from gatescope.experiments.claims.statement import Finding, Scale, statement
 from gatescope.experiments.claims.study import Study
-from gatescope.experiments.claims.trained import data_of, trained
+from gatescope.experiments.claims.trained import data_of, distinguished, nats_lost, trained
 from gatescope.experiments.seeds.judge import judge_exact
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.reporting.text import listing, with_error
@@ -81,7 +81,7 @@ def judge_size(
             parts.append("after training it was not measured, without which this part cannot contradict")
         else:
             word = after["gru"].word
-            which_one = which(word, {"lstm": after["lstm"].word}) if word == SUPPORTED else ""
+            which_one = distinguished(word, [after["lstm"].word]) if word == SUPPORTED else ""
             # One word beside another is no difference: its rate has to rise more than the LSTM's.
             if which_one == ONLY and not mean(after["gru"].rises - after["lstm"].rises).above():
                 which_one = ""
@@ -147,8 +147,6 @@ def _rates_after(study: Study, cell: str) -> Rates:
         rates = []
         for run in study.arm(task, cell).runs:
             inputs = data_of(run, sequences=_SEQUENCES).inputs
-            lags = [0, len(inputs)]
-            flow = gradient_flow(trained(run), inputs, of="joint", wrt="joint", lags=lags, seed=run.seed)
-            rates.append(float((flow.log_norm[0] - flow.log_norm[1]).mean()) / lags[1])
+            rates.append(float(nats_lost(trained(run), inputs, seed=run.seed).mean()) / len(inputs))
         rows.append(rates)
     return Rates(list(BY_SIZE["adding"]), np.array(rows))

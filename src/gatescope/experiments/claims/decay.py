@@ -26,7 +26,7 @@ from gatescope.experiments.claims.measured import (
 )
 from gatescope.experiments.claims.statement import Finding, Scale, statement
 from gatescope.experiments.claims.study import Study, StudyTask
-from gatescope.experiments.claims.trained import DEFAULTS, data_of, settings, trained
+from gatescope.experiments.claims.trained import DEFAULTS, data_of, nats_lost, settings, trained
 from gatescope.experiments.claims.win_table import ADDING_400, ORDER_2
 from gatescope.experiments.seeds.judge import depends_on_init
 from gatescope.measurements.gradient_flow import gradient_flow
@@ -258,8 +258,7 @@ def _after_training(
             longer = data_of(run, sequences=_SEQUENCES, steps=steps)
             for what, rate in _rates(stack, longer, lags, run.seed).items():
                 parts.setdefault(f"{cell} after {task.name}, gradient of the {what}", []).append(rate)
-            flow = gradient_flow(stack, own, wrt="joint", lags=[0, len(own.inputs)])
-            left.append(float((flow.log_norm[1] - flow.log_norm[0]).mean()))
+            left.append(-float(nats_lost(stack, own).mean()))
         name = f"{scheme}, {cell} after {task.name}: ln of what is left of the gradient of the loss after all steps"
         ends[name] = np.array(left)
         rates.setdefault(scheme, {}).update({what: np.array(values) for what, values in parts.items()})
@@ -268,11 +267,8 @@ def _after_training(
 
 def _rates(stack: Stack, batch: Batch, lags: Sequence[int], seed: int) -> dict[str, float]:
     """Return how fast the gradients of the state and of the loss decay from one lag to the other, in nats a step."""
-    flows = {
-        "state": gradient_flow(stack, batch.inputs, of="joint", wrt="joint", lags=lags, seed=seed),
-        "loss": gradient_flow(stack, batch, wrt="joint", lags=lags, seed=seed),
-    }
+    parts = {"state": batch.inputs, "loss": batch}
     return {
-        what: float((flow.log_norm[0] - flow.log_norm[1]).mean()) / (lags[1] - lags[0])
-        for what, flow in flows.items()
+        what: float(nats_lost(stack, data, lags, seed=seed).mean()) / (lags[1] - lags[0])
+        for what, data in parts.items()
     }

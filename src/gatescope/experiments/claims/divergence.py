@@ -10,10 +10,10 @@ import numpy as np
 
 from gatescope.datatypes import Array, SeedRun, Status
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
-from gatescope.experiments.claims.amounts import which
 from gatescope.experiments.claims.measured import Mean, mean
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study, StudyTask
+from gatescope.experiments.claims.trained import distinguished
 from gatescope.experiments.claims.win_table import UPDATES
 from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.spec import RunSpec
@@ -113,7 +113,7 @@ def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
         effects=effects,
         measured=measured,
         seeds=effects[0].pairs,
-        distinguishes=which(own, words, sooner),
+        distinguishes=distinguished(own, words.values(), more=sooner),
     )
 
 

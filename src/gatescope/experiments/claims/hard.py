@@ -11,7 +11,7 @@ from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study
-from gatescope.experiments.claims.trained import DEFAULTS, LEARNED, only_this, settings
+from gatescope.experiments.claims.trained import DEFAULTS, LEARNED, distinguished, settings
 from gatescope.experiments.claims.win_table import LONG_TO_TARGET
 from gatescope.experiments.seeds.judge import Judgement, depends_on_init
 from gatescope.experiments.seeds.statistics import LEVEL, by_share, holm
@@ -51,7 +51,7 @@ def judge_hard(reached: Mapping[str, Mapping[str, Reached]]) -> Finding:
     return Finding(
         judgement=Judgement(word=words[this], reason=reasons[this], claim="higher"),
         effects=tuple(effects[this]),
-        distinguishes=only_this(words[this], words[other]),
+        distinguishes=distinguished(words[this], [words[other]]),
         depends_on_init=depends_on_init(by_init),
     )
 

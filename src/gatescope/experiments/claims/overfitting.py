@@ -20,10 +20,10 @@ from gatescope.experiments.claims.amounts import (
     NOISY,
     SMALL,
     tuned_settings,
-    which,
 )
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
+from gatescope.experiments.claims.trained import distinguished
 from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import of_gaps, paired
 from gatescope.reporting.text import listing
@@ -127,7 +127,7 @@ def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> 
     return Finding(
         judgement=Judgement(word=lstm.word, reason=reason, claim="lower"),
         effects=(*lstm.reduced, *gru.reduced, *lstm.left, *gru.left),
-        distinguishes=which(lstm.word, {"gru": gru.word}, judge(more, claim="lower")),
+        distinguishes=distinguished(lstm.word, [gru.word], more=judge(more, claim="lower")),
     )
 
 

@@ -14,10 +14,9 @@ from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDE
 from gatescope.experiments.claims.measured import finding, mean
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study
-from gatescope.experiments.claims.trained import LEARNED, data_of, settings, untrained
+from gatescope.experiments.claims.trained import LEARNED, data_of, nats_lost, settings, untrained
 from gatescope.experiments.claims.win_table import LONG_TO_TARGET
 from gatescope.experiments.seeds.statistics import LEVEL
-from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.reporting.text import listing, number, percent
 
 # Of a tanh, which has no gates to bias.  Keras's are orthogonal ones of gain 1, with 1.1 more of the gradient is left.
@@ -136,7 +135,6 @@ def _rnn_arm(arm: Arm, task: str) -> RnnArm:
     for run in arm.runs:
         batch = data_of(run, sequences=_SEQUENCES)
         steps = len(batch.inputs)
-        flow = gradient_flow(untrained(run), batch, wrt="joint", lags=[0, steps], seed=run.seed)
-        rates.append(np.median(flow.log_norm[0] - flow.log_norm[1]) / steps)
+        rates.append(np.median(nats_lost(untrained(run), batch, seed=run.seed)) / steps)
     spec = arm.runs[0].spec
     return RnnArm(str(spec["cell"]), str(spec["scheme"]), task, steps, arm.reached, np.array(rates))

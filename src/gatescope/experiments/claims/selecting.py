@@ -18,7 +18,7 @@ from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import (
     LEARNED,
     data_of,
-    only_this,
+    distinguished,
     settings,
     share_word,
     trained,
@@ -68,7 +68,7 @@ def judge_selecting(selected: Mapping[str, Mapping[str, Selected]]) -> Finding:
             measured[f"{cell}, gate that {does}: difference at random marks"] = mean(one.random)
     (own, others), (this, other) = words.values(), selected.values()
     passed = ((this[does].marked > _APART, other[does].marked > _APART) for does in this)
-    which = only_this(own, others, *passed)
+    which = distinguished(own, [others], passed=[*passed])
     return finding(word, "; ".join(parts), measured, n, distinguishes=which)
 
 

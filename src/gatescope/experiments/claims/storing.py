@@ -19,7 +19,7 @@ from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import (
     LEARNED,
     data_of,
-    only_this,
+    distinguished,
     settings,
     share_word,
     trained,
@@ -85,7 +85,7 @@ def judge_storing(
         reason,
         measured,
         n,
-        distinguishes=only_this(words[cell][BEST], words[other][BEST], (longs[0], longs[1])),
+        distinguishes=distinguished(words[cell][BEST], [words[other][BEST]], passed=[(longs[0], longs[1])]),
         depends_on_init=depends_on_init({s: word for s, word in words[cell].items() if s != BEST}),
     )
 

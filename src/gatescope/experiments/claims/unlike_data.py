@@ -21,12 +21,11 @@ from gatescope.experiments.claims.amounts import (
     MIDDLE,
     NOISY,
     tuned_settings,
-    which,
 )
 from gatescope.experiments.claims.measured import Mean, mean
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study, StudyTask
-from gatescope.experiments.claims.trained import LEARNED
+from gatescope.experiments.claims.trained import LEARNED, distinguished
 from gatescope.experiments.seeds.judge import Judgement, judge
 from gatescope.experiments.seeds.statistics import below, paired
 from gatescope.reporting.text import listing
@@ -121,7 +120,7 @@ def judge_bias(losses: Mapping[str, Mapping[str, Changed]]) -> Finding:
 
 def _alone(own: str, others: Mapping[str, str], cost: Judgement) -> str:
     """Return whether it is so of a GRU alone: its own word beside another's is no difference, what it costs more is."""
-    says, needs = which(own, others, cost), {ONLY: CONTRADICTED, OTHER: SUPPORTED}
+    says, needs = distinguished(own, others.values(), more=cost), {ONLY: CONTRADICTED, OTHER: SUPPORTED}
     return says if cost.word == needs.get(says, cost.word) else ""
 
 

@@ -32,7 +32,8 @@ from gatescope.reporting.text import counted, listing
 TITLE = "What people say of RNN, LSTM and GRU, put to the test"
 _FOLDER = Path(__file__).parent
 _WORDS = (
-    "<p>Both tests: Student's t and a sign-flip test of the differences between runs of the same seed. A margin is the "
+    "<p>Both tests: Student's t and a sign-flip test of the differences between runs of the same seed; of times the "
+    "sign test in place of Student's; of who reached a target McNemar's alone. A margin is the "
     "difference up to which two cells count as equal. A rounding is 2.2 × 10<sup>−16</sup> of the largest value. A "
     "control is a comparison that has to come out different: if it does not, the test shows nothing.</p>"
 )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gatescope.cells.activations import sigmoid
 from gatescope.datatypes import Array, PublishedNumber
 from gatescope.experiments.claims.published.row import row
 from gatescope.experiments.claims.study import Study
+from gatescope.measurements.half_life import half_life
 from gatescope.recurrence.initialization import init
 from gatescope.recurrence.run import run
 from gatescope.reporting.text import listing, number
@@ -24,7 +24,6 @@ PUBLISHED: Mapping[str, tuple[float, ...]] = {
 SOURCE = 'the author of "LSTM vs GRU: Experimental Comparison" (2019), an earlier note'
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 DIFFERING, AGREEING = 1000, 1000  # steps
-_BIAS = {"lstm": 1.0, "gru": 0.0}  # of the gate that holds the memory, in Keras
 _THEORY = "-1 / ln sigmoid(b) of the memory gate's bias b, were there no recurrent weights"
 
 
@@ -51,6 +50,19 @@ def differences(cell: str, units: int, seed: int) -> Array:
     x[DIFFERING:, 1] = x[DIFFERING:, 0]
     h = run(params, x).h[1 + DIFFERING :]
     return np.asarray(np.abs(h[:, 0] - h[:, 1]).max(axis=-1))
+
+
+def bias_alone(cell: str) -> float:
+    """Return in how many steps a memory falls by e that Keras's bias alone holds: at rest, where weights do nothing.
+
+    Examples
+    --------
+    >>> from gatescope.experiments.claims.published.streams import bias_alone
+    >>> round(bias_alone("gru"), 2)
+    1.44
+    """
+    params = init(cell, input_size=1, hidden_size=1, seed=0, scheme="keras", dtype="float64")
+    return float(half_life(params, np.zeros((10, 1)), transient=0).by_gate[0, 0]) / math.log(2)
 
 
 def measured(study: Study, _: Path | None = None) -> tuple[PublishedNumber, ...]:
@@ -91,7 +103,7 @@ def beside(steps: Mapping[tuple[str, int], Array]) -> tuple[PublishedNumber, ...
         slope = (steps[cell, SIZES[-1]][:, -1] - steps[cell, SIZES[-1]][:, 0]) / math.log(
             TOLERANCES[0] / TOLERANCES[-1]
         )
-        tau = -1 / math.log(sigmoid(_BIAS[cell]))  # type: ignore[no-untyped-call]  # cells are compiled as they are
+        tau = bias_alone(cell)
         why = (
             "weights that feed the state back keep a difference longer, or shorter, than the bias alone does"
         )
