@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gatescope.datatypes.verdict import NOT_RUN, WORDS
+from gatescope.experiments.claims.run import chosen_statements
 from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, duration, listing
 
@@ -27,6 +28,11 @@ def markdown(records: list[dict[str, Any]] | None) -> str:
     counts = listing(f"{words[word]} {word}" for word in WORDS if words[word])
     ran = sum(record["word"] != NOT_RUN for record in records)
     spent = sum(record["seconds"] or 0.0 for record in records)
+    turning = [record["number"] for record in records if record["depends_on_init"]]
+    weights = f"With other initial weights another word is decided of {listing(turning)}. " if turning else ""
+    there = {record["number"] for record in records}
+    rest = [each.number for each in chosen_statements() if each.number not in there]
+    missing = f"Not yet run in full: {listing(rest)}. " if rest else ""
     rows = [
         (
             record["number"],
@@ -40,7 +46,7 @@ def markdown(records: list[dict[str, Any]] | None) -> str:
     header = ("#", "statement", "who says it", "verdict", "what decides it")
     return (
         f"{counted(len(records), 'statement')}, {ran} put to the test: {counts}. Runs that several share counted with "
-        f"each, {duration(spent)} of one core without tuning. Letters are those of the texts, which "
+        f"each, {duration(spent)} of one core without tuning. {weights}{missing}Letters are those of the texts, which "
         "[the page](figures/claims/claims.html) names, with all numbers; [the same as "
         "data](figures/claims/claims.json).\n\n"
         f"{Table(header, rows).markdown()}"

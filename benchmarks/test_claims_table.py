@@ -11,6 +11,8 @@ from helpers.verdicts import all_words, for_the_front, made_verdict
 from benchmarks import claims_table, table
 from benchmarks.claims_table import NOT_MADE, markdown
 from gatescope.datatypes import Verdict
+from gatescope.experiments.claims.run import chosen_statements
+from gatescope.reporting.text import listing
 
 
 def full(verdict: Verdict) -> Verdict:
@@ -32,6 +34,17 @@ def test_every_verdict_is_a_row() -> None:
     counts = text.partition(".")[0]
     assert counts.startswith(f"{len(RECORDS)} statements, {len(RECORDS) - 2} put to the test: ")
     assert "2 not run" in counts
+    said = text.partition("\n")[0]
+    turning = [record["number"] for record in RECORDS if record["depends_on_init"]]
+    assert f"another word is decided of {listing(turning)}." in said
+    assert "Not yet run in full: 1b, " in said
+
+
+def test_what_has_not_run_is_said() -> None:
+    like = full(made_verdict(kind="measured", runs=1))
+    every = [dataclasses.replace(like, number=each.number).record() for each in chosen_statements()]
+    assert "Not yet run" not in markdown(every)
+    assert "Not yet run in full: 49. " in markdown(every[:-1])
 
 
 def test_before_the_full_run_it_says_so() -> None:

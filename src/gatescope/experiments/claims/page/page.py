@@ -179,6 +179,10 @@ def _lists(verdicts: Sequence[Verdict]) -> str:
     text = f'<div class="lists">{_list("You may repeat", may)}{_list("You may not", may_not)}</div>'
     if rest:
         text += f"\n<p>Neither can be said of {', '.join(map(link, rest))}.</p>"
+    if turning := [verdict for verdict in verdicts if verdict.depends_on_init]:
+        text += (
+            f"\n<p>With other initial weights another word is decided of {', '.join(map(link, turning))}.</p>"
+        )
     if not_run:
         text += f"\n<p>Of {', '.join(map(link, not_run))} nothing is known here: a package is missing.</p>"
     return text
