@@ -13,6 +13,7 @@ import gatescope as gs
 from gatescope.errors import FileFormatError, ValueRangeError
 from gatescope.experiments.executors import Processes
 from gatescope.experiments.seeds import runs as module
+from gatescope.experiments.seeds import store as store_module
 from gatescope.experiments.seeds.data import run_data
 from gatescope.experiments.seeds.runs import _in_turn, make_arm, make_runs, own_first
 from gatescope.experiments.seeds.spec import RunSpec
@@ -241,7 +242,7 @@ def test_counting_goes_as_far_as_all_smaller_ones(monkeypatch):
 
 
 def test_a_run_is_made_once(folder, monkeypatch):
-    monkeypatch.setattr(module, "make_run", too_late)
+    monkeypatch.setattr(store_module, "make_run", too_late)
     first, second, again = make_runs([SPEC, SPEC.with_(seed=1), SPEC], folder)
     assert first == again != second
     assert (first.seed, second.seed) == (0, 1)
@@ -251,7 +252,7 @@ def test_a_run_is_made_once(folder, monkeypatch):
 
 def test_a_run_named_twice_is_made_once(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(module, "make_run", lambda spec: calls.append(spec) or make_run(spec))
+    monkeypatch.setattr(store_module, "make_run", lambda spec: calls.append(spec) or make_run(spec))
     make_runs([SPEC.with_(updates=10), SPEC.with_(updates=10)], tmp_path)
     assert len(calls) == 1
 
@@ -274,10 +275,10 @@ def test_stopped_it_goes_on_with_the_rest(tmp_path, monkeypatch):
         calls.append(spec)
         return make_run(spec)
 
-    monkeypatch.setattr(module, "make_run", stopping)
+    monkeypatch.setattr(store_module, "make_run", stopping)
     with pytest.raises(KeyboardInterrupt) as stop:
         make_runs(short, tmp_path / "stopped")
-    assert "the same call goes on" in stop.value.__notes__[0]
+    assert "the same call resumes from there" in stop.value.__notes__[0]
     assert len(list((tmp_path / "stopped").iterdir())) == 2
     calls.clear()
     assert make_runs(short, tmp_path / "stopped") == whole
@@ -296,7 +297,7 @@ def test_files_that_are_not_that_run_are_refused(damage, folder, tmp_path, monke
     else:
         other = RunStore(folder).path(SPEC.with_(seed=1)).read_bytes()
         path.write_bytes({"cut": good[:-200], "empty": b"", "text": b"runs", "renamed": other}[damage])
-    monkeypatch.setattr(module, "make_run", too_late)
+    monkeypatch.setattr(store_module, "make_run", too_late)
     with pytest.raises(FileFormatError, match="delete it, and the same call makes that run anew"):
         make_runs([SPEC.with_(seed=5), SPEC], tmp_path)
 
@@ -315,7 +316,7 @@ def test_an_arm_has_a_run_a_seed(folder, tmp_path):
 
 
 def test_runs_that_workers_wrote_elsewhere_are_missed(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "make_and_store", lambda spec, folder: None)
+    monkeypatch.setattr(module, "make_and_store", lambda spec, store: None)
     with (
         ThreadPoolExecutor(1) as pool,
         pytest.raises(gs.ValueRangeError, match="executor wrote its runs elsewhere"),
@@ -332,7 +333,7 @@ def test_workers_begin_with_one_of_each_kernel_and_then_with_the_longest(tmp_pat
         deep,
         *(lstm.with_(seed=seed, **long) for seed in range(2)),
     ]
-    order = _in_turn(specs)
+    order = _in_turn(specs, RunStore(tmp_path))
     assert sorted(map(specs.index, order)) == list(range(len(specs)))
     kernels = [(spec.cell, spec.layers) for spec in order]
     assert kernels[:3] == [("lstm", 1), ("lstm", 2), ("gru", 1)]  # by the longest run of each
@@ -363,7 +364,7 @@ def test_a_part_begins_with_its_own_and_makes_what_no_other_has(folder, tmp_path
             store.put(specs[2], dataclasses.replace(made, spec=specs[2].plain()))
         return dataclasses.replace(made, spec=spec.plain())
 
-    monkeypatch.setattr(module, "make_run", make)
+    monkeypatch.setattr(store_module, "make_run", make)
     runs = make_runs(specs, tmp_path, part="2/2")
     assert calls == [1, 3, 0, 4]
     assert [run.seed for run in runs] == [0, 1, 2, 3, 4]

@@ -34,12 +34,18 @@ _NOT_FOLLOWED = ("kernels/cuda", "experiments/seeds/code")
 _ROOTS = ("experiments/seeds/training.py", "experiments/seeds/data.py")
 
 
-def code_fingerprint(cell: str, task: str) -> str:
+def code_fingerprint(cell: str, task: str, *, roots: tuple[str, ...] = _ROOTS) -> str:
     """Return what changes when a run of this cell on this task may come out otherwise.
 
     It is of the statements of all modules that training imports, of the cell's own and of the task's; of the versions
     of Python, whose words they are in, of NumPy, Numba and llvmlite, and of a package that the task's data come from;
     and of the bytes of its data files.  Other cells, other tasks, docstrings and comments do not count.
+
+    Parameters
+    ----------
+    cell, task : str
+    roots : tuple of str
+        The modules that make such runs, as paths below the package.  Default: those of a `RunSpec`.
 
     Examples
     --------
@@ -49,7 +55,7 @@ def code_fingerprint(cell: str, task: str) -> str:
     """
     versions = [f"{package} {_version(package)}" for package in _PACKAGES]
     whole = hashlib.sha256(f"{sys.version_info[:2]}{versions}{_equations(get(cell))}".encode())
-    for path in sorted(_closure((*_ROOTS, _maker(task)))):
+    for path in sorted(_closure((*roots, _maker(task)))):
         whole.update(f"{path}\n{_parsed(path)[0]}\n{_brought(path)}".encode())
     return whole.hexdigest()[:16]
 

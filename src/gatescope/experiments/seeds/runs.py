@@ -9,17 +9,14 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
-from gatescope.cells.registry import get
 from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import Arm, SeedRun
 from gatescope.errors import ValueRangeError
 from gatescope.experiments.executors import LOST, each, part_of
 from gatescope.experiments.seeds.spec import RunSpec
-from gatescope.experiments.seeds.store import RunStore
-from gatescope.experiments.seeds.training import make_run
+from gatescope.experiments.seeds.store import AnyRun, AnySpec, RunStore, Store
 from gatescope.reporting.text import counted
-
-_STEPS = 60  # of a sequence whose length is not said, as of music
+from gatescope.storage.atomic import check_folder
 
 
 def make_runs(
@@ -67,21 +64,48 @@ def make_runs(
     KeyboardInterrupt
         After Ctrl-C; a note says what is there.
     """
+    return make_all(specs, RunStore(folder), executor=executor, part=part, progress=progress)
+
+
+def make_all(
+    specs: Iterable[AnySpec],
+    store: Store[AnySpec, AnyRun],
+    *,
+    executor: Executor | None = None,
+    part: str | None = None,
+    progress: bool = False,
+    note: Callable[[AnySpec], object] | None = None,
+) -> tuple[AnyRun, ...]:
+    """Return the run of every spec from a store of any kind, which makes what is not there, as `make_runs` does.
+
+    Parameters
+    ----------
+    specs : iterable of Spec
+    store : Store
+        Its workers get a copy.
+    executor, part, progress
+        As for `make_runs`.
+    note : callable, optional
+        Called with the spec of each run that is made: before it, and where an executor makes it, after it.
+    """
     asked = tuple(specs)
-    store = RunStore(folder)
     runs = {spec: store.get(spec) for spec in dict.fromkeys(asked)}
     missing = [spec for spec, run in runs.items() if run is None]
+    note = note or (lambda _: None)
     with _bar(check_flag("progress", progress), len(runs), len(missing)) as done:
         try:
             if executor is None:
                 for spec in own_first(missing, part):
-                    make_and_store(spec, store.folder)
+                    note(spec)
+                    make_and_store(spec, store)
                     done()
             else:
-                _spread(executor, own_first(_in_turn(missing), part), store, done)
+                _spread(
+                    executor, own_first(_in_turn(missing, store), part), store, lambda s: (note(s), done())
+                )
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(
-                f"the runs that were finished are in {str(store.folder)!r}; the same call goes on"
+                f"what has been made is in {str(store.folder)!r}; the same call resumes from there"
             )
             raise
     for spec in missing:
@@ -110,20 +134,25 @@ def make_arm(
     return Arm(name=name, runs=make_runs(specs, folder, executor=executor, part=part, progress=progress))
 
 
-def make_and_store(spec: RunSpec, folder: str | os.PathLike[str]) -> None:
+def make_and_store(spec: AnySpec, store: Store[AnySpec, AnyRun]) -> None:
     """Make a run and write it, unless another process has; what an executor is given for each spec."""
-    store = RunStore(folder)
+    check_folder(store.folder)  # of a worker on another machine, before it is busy for minutes
     if store.get(spec) is None:
-        store.put(spec, make_run(spec))
+        store.put(spec, store.make(spec))
 
 
-def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Callable[[], Any]) -> None:
-    lost: list[RunSpec] = []
-    with closing(each(partial(make_and_store, folder=store.folder), specs, executor)) as outcomes:
+def _spread(
+    executor: Executor,
+    specs: list[AnySpec],
+    store: Store[AnySpec, AnyRun],
+    ended: Callable[[AnySpec], object],
+) -> None:
+    lost: list[AnySpec] = []
+    with closing(each(partial(make_and_store, store=store), specs, executor)) as outcomes:
         for index, outcome in outcomes:
             if outcome is LOST:
                 lost.append(specs[index])
-            done()
+            ended(specs[index])
     if lost:
         raise ValueRangeError(
             f"kill the process that makes them: {counted(len(lost), 'run')}",
@@ -133,7 +162,7 @@ def _spread(executor: Executor, specs: list[RunSpec], store: RunStore, done: Cal
         )
 
 
-def own_first(specs: Sequence[RunSpec], part: str | None) -> list[RunSpec]:
+def own_first(specs: Sequence[AnySpec], part: str | None) -> list[AnySpec]:
     """Return the specs of a part, and then those of the parts after it and before it."""
     if part is None:
         return [*specs]
@@ -142,25 +171,19 @@ def own_first(specs: Sequence[RunSpec], part: str | None) -> list[RunSpec]:
     return [spec for turn in turns for spec in turn]
 
 
-def _in_turn(specs: Sequence[RunSpec]) -> list[RunSpec]:
+def _in_turn(specs: Sequence[AnySpec], store: Store[AnySpec, AnyRun]) -> list[AnySpec]:
     """Return specs in the order in which several workers are to begin them.
 
     First comes the shortest of each cell and size, as its kernels are compiled then while the others compile theirs;
     those of the longest runs first.  Then all others, the longest first, so that none is left alone at the end; those
     whose kernels are compiled last are the last of these.
     """
-    alike: dict[tuple[Any, ...], list[RunSpec]] = {}
-    for spec in sorted(specs, key=_work, reverse=True):
-        alike.setdefault((spec.cell, spec.hidden_size, spec.layers, spec.dtype), []).append(spec)
+    alike: dict[tuple[Any, ...], list[AnySpec]] = {}
+    for spec in sorted(specs, key=store.work, reverse=True):
+        alike.setdefault(store.kernels(spec), []).append(spec)
     first = [some.pop() for some in alike.values()]
-    return [*first, *sorted((spec for some in alike.values() for spec in some), key=_work, reverse=True)]
-
-
-def _work(spec: RunSpec) -> float:
-    """Return about how long a run takes, in no unit: how many times a unit of a gate is updated."""
-    steps = spec.arguments.get("steps") or _STEPS
-    gates = len(get(spec.cell).gates)
-    return float(spec.updates * steps * spec.layers * gates * spec.hidden_size)
+    others = (spec for some in alike.values() for spec in some)
+    return [*first, *sorted(others, key=store.work, reverse=True)]
 
 
 @contextmanager
