@@ -22,7 +22,7 @@ from benchmarks.compare import use_cores
 from benchmarks.provenance import provenance
 from benchmarks.results_file import write_results
 from gatescope.experiments import machine
-from gatescope.experiments.long_series import run
+from gatescope.experiments.long_series import spec
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.training.optimizers import Adam
 
@@ -39,12 +39,12 @@ def measure(size: dict[str, int], seeds: int) -> list[dict[str, Any]]:
     keys = [(cell, seed) for cell in CELLS for seed in range(seeds)]
     models = {
         (cell, seed): gs.init_stack(
-            cell, hidden_size=run.HIDDEN_SIZE, heads=batch, seed=seed, scheme=run.SCHEME
+            cell, hidden_size=spec.HIDDEN_SIZE, heads=batch, seed=seed, scheme=spec.SCHEME
         )
         for cell, seed in keys
     }
-    settings: dict[str, Any] = {"lr": run.LEARNING_RATE, "clip_norm": run.CLIP_NORM}
-    adam = Adam(eps=run.EPSILON)
+    settings: dict[str, Any] = {"lr": spec.LEARNING_RATE, "clip_norm": spec.CLIP_NORM}
+    adam = Adam(eps=spec.EPSILON)
     with machine.others_share() as share:
         seconds = epoch_times(models, batch, CELLS, range(seeds), optimizer=adam, threads=THREADS, **settings)
     whole: dict[str, list[float]] = {cell: [] for cell in CELLS}

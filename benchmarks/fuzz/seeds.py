@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
@@ -142,7 +143,7 @@ def long_series(place: Path) -> gs.LongSeriesResult:
 
 
 def _states(folder: Path) -> Iterator[Seed]:
-    """Yield states of computations that were interrupted, a checkpoint, and the settings of an experiment."""
+    """Yield states of computations that were interrupted, a checkpoint, and the runs of an experiment."""
     params, inputs = layer(), sequences()
     batch = gs.Batch(inputs=inputs, targets=np.roll(inputs, 1, axis=0), name="echo")
     stack = gs.init_stack("lstm", hidden_size=5, heads=batch, dtype="float64")
@@ -162,16 +163,17 @@ def _states(folder: Path) -> Iterator[Seed]:
     path = folder / "checkpoint.npz"
     train(path)
     yield Seed(path.name, path.read_bytes(), train)
-    settings = folder / "experiment" / "settings.json"
+    place = folder / "experiment"
 
-    def experiment(path: Path) -> Any:
-        place = path.parent / "experiment"
-        shutil.rmtree(place, ignore_errors=True)
+    def experiment(name: str, path: Path) -> Any:
+        shutil.rmtree(place)
         place.mkdir()
-        shutil.copy(path, place / "settings.json")
+        shutil.copy(path, place / name)  # a run, or a state without one
         return long_series(place)
 
-    yield Seed("settings.json", settings.read_bytes(), experiment)
+    for file in [*place.iterdir()]:
+        name = f"long_series{file.suffix}".removesuffix(".npz")
+        yield Seed(f"{name}.npz", file.read_bytes(), functools.partial(experiment, file.name))
 
 
 def interrupted(call: Door, path: Path) -> None:

@@ -228,7 +228,7 @@ gs.training.as_data(batch, stack, at="last")
 gs.training.masks(0.5, (10, 3, 5), seed=0, update=1, location="inputs", layer=0, dtype="float64")
 gs.experiments.run_long_series("study", cells=("lstm",), seeds=1, epochs=2, steps=20, sequences=3, lookback=4,
     hidden_size=5, lr=0.01, clamp={"i": 1.0}, data_seed=0, dtype="float64", threads=1, checkpoint_seconds=60.0,
-    progress=False, log=None)
+    executor=None, part="1/2", workers=None, progress=False, log=None)
 gs.plotting.new_figure(4.0, 3.0)
 gs.plotting.render(figure, "svg", dpi=50)
 gs.plotting.save_figure(figure, "picture", ("svg",), dpi=50)

@@ -61,11 +61,13 @@ def test_the_sizes(fast, invoke, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "run_long_series", caught)
-    invoke("experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7")
+    command = ["experiment", "long-series", *(["--fast"] if fast else []), "--epochs", "7"]
+    invoke(*command, "--workers", "2", "--part", "1/2")
     full = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
     expected = {**(FAST if fast else full), "epochs": 7}
     assert {name: seen[name] for name in expected} == expected
     assert seen["cells"] == ["lstm", "gru"]
+    assert (seen["workers"], seen["executor"], seen["part"]) == (2, None, "1/2")
 
 
 def test_ctrl_c_leaves_the_runs_and_the_same_command_resumes(invoke, tmp_path, monkeypatch):
@@ -107,10 +109,9 @@ BAD = [
     (["--data-seed", "-1"], "--data-seed -1 must be"),
     (["--threads", "0"], "--threads 0 must be a whole number from 1 to"),
     (["--out", "file.txt"], "--out 'file.txt' cannot be written: 'file.txt' is a file, not a folder"),
-    (
-        ["--out", "other", "--seeds", "1"],
-        "holds runs with other --steps (60 there, 50 here); give the same to resume",
-    ),
+    (["--out", "older"], "older/runs' holds 'settings.json' of an older gatescope"),
+    (["--workers", "0"], "--workers 0 must be"),
+    (["--scheduler", "nowhere"], "--scheduler 'nowhere' is no address"),
 ]
 
 
@@ -119,10 +120,9 @@ BAD = [
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, invoke, tmp_path, monkeypatch):
     (tmp_path / "file.txt").write_text("")
-    if "other" in arguments:
-        run.run_long_series(
-            tmp_path / "other" / "runs", steps=60, sequences=3, epochs=1, seeds=1, cells=("gru",), **UNITS
-        )
+    if "older" in arguments:
+        (tmp_path / "older" / "runs").mkdir(parents=True)
+        (tmp_path / "older" / "runs" / "settings.json").write_text("{}")
     monkeypatch.setattr(train.Engine, "back", too_late)
     done = invoke(*SMALL, *arguments)
     assert done.exit_code == 2, done.output

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatescope.cli.errors import naming
-from gatescope.cli.groups import OUTPUT, command, option
-from gatescope.cli.options import INTERRUPTED
+from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
+from gatescope.cli.options import INTERRUPTED, PartOption, SchedulerOption
 from gatescope.cli.outputs import check_outputs
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report
@@ -58,22 +58,10 @@ def claims(
         None, f"Units of each cell.  Default: {_UNITS}; with --fast {_FAST_UNITS}.", panel=_STUDY
     ),
     workers: int | None = option(
-        None, "Processes that make runs at once.  Default: one per core.", panel=_STUDY
+        None, "Processes that make runs at once.  Default: one per core.", panel=COMPUTATION
     ),
-    scheduler: str | None = option(
-        None,
-        "Dask scheduler whose workers make the runs, such as tcp://host:8786; they need the same FOLDER.  A "
-        "scheduler runs any code that is sent to it: connect to your own only.  Default: processes of this machine.",
-        metavar="ADDRESS",
-        panel=_STUDY,
-    ),
-    part: str | None = option(
-        None,
-        "Part of the runs to begin with: 3/8 is the third of eight, for as many commands that share FOLDER, such as "
-        "the jobs of an array; each makes what is missing then.  Default: all of them.",
-        metavar="I/N",
-        panel=_STUDY,
-    ),
+    scheduler: SchedulerOption = None,
+    part: PartOption = None,
     archives: Path | None = option(
         None,
         "Folder with JSB_Chorales.mat and Nottingham.mat, files of yours: with --full, published numbers stand beside "

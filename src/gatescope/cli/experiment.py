@@ -9,7 +9,7 @@ import typer
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import COMPUTATION, command, option
-from gatescope.cli.options import INTERRUPTED, FolderOption, ThreadsOption
+from gatescope.cli.options import INTERRUPTED, FolderOption, PartOption, SchedulerOption, ThreadsOption
 from gatescope.cli.outputs import check_writable
 from gatescope.cli.parsing import cell_names
 from gatescope.cli.plots import check_plotting
@@ -51,11 +51,19 @@ def long_series(
         False, "Run a smaller experiment, whose numbers are preliminary.", "--fast", panel=_PANEL
     ),
     threads: ThreadsOption = None,
+    workers: int | None = option(
+        None,
+        "Processes that make runs at once, each on one thread.  Default: one run after another, on all cores.",
+        panel=COMPUTATION,
+    ),
+    scheduler: SchedulerOption = None,
+    part: PartOption = None,
 ) -> None:
     """Train LSTM and GRU on 40 series of 20,000 steps for 1,000 epochs, and compare with the published curves.
 
     This takes about half an hour on two cores, in runs of minutes that are saved in FOLDER/runs: after an interruption
-    of any kind the same command continues, and with more --seeds, --epochs or --cells it adds to what there is.
+    of any kind the same command continues, and with more --seeds, --epochs or --cells it adds to what there is.  Runs
+    of other settings stay beside them.
     """
     from gatescope.checks.numbers import check_threads
     from gatescope.experiments.long_series.report import FILES, sentences, table, write_report
@@ -72,15 +80,18 @@ def long_series(
     runs = out / "runs"
     try:
         check_threads(threads)  # before the first run is reported
-        with naming(folder="--out", cell="--cells"):
+        with naming(folder="--out", cell="--cells", executor="--scheduler"):
             result = run_long_series(
-                runs,
+                runs.absolute(),  # workers of a scheduler may be in another folder
                 cells=names,
                 lookback=lookback,
                 hidden_size=hidden_size,
                 data_seed=data_seed,
                 dtype=dtype,
                 threads=threads,
+                executor=scheduler,
+                workers=workers,
+                part=part,
                 progress=on_terminal(),
                 log=report,
                 **sizes,

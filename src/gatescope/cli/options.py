@@ -61,6 +61,24 @@ InitialStateOption = Annotated[
         rich_help_panel=COMPUTATION,
     ),
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers make the runs, such as tcp://host:8786; they need the same FOLDER.  A "
+        "scheduler runs any code that is sent to it: connect to your own only.  Default: this machine.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Part of the runs to begin with: 3/8 is the third of eight, for as many commands that share FOLDER, such "
+        "as the jobs of an array; each makes what is missing then.  Default: all of them.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
 FolderOption = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.", rich_help_panel=OUTPUT)
 ]

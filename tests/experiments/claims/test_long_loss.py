@@ -86,8 +86,8 @@ def test_the_study_makes_the_runs(curves, tmp_path, monkeypatch):
     monkeypatch.setattr(
         long_loss, "run_long_series", lambda *args, **options: asked.append((args, options)) or curves
     )
-    verdicts = run_claims(["27a", "28a"], study=Study(folder=tmp_path))
-    options = {"cells": ("lstm", "gru"), "seeds": 10, "progress": False}
+    verdicts = run_claims(["27a", "28a"], study=Study(folder=tmp_path, part="1/2"))
+    options = {"cells": ("lstm", "gru"), "seeds": 10, "executor": None, "part": "1/2", "progress": False}
     assert asked == [((tmp_path / "long-series",), options)] * 2
     assert [verdict.number for verdict in verdicts] == ["27a", "28a"]
     assert [verdict.preliminary for verdict in verdicts] == [False, False]
@@ -96,12 +96,12 @@ def test_the_study_makes_the_runs(curves, tmp_path, monkeypatch):
     assert verdicts[0].seconds == pytest.approx(curves.seconds.sum() * 1000)
 
 
-def test_a_quick_study_makes_smaller_runs_in_a_folder_of_their_own(curves, tmp_path, monkeypatch):
+def test_a_quick_study_makes_smaller_runs(curves, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
         long_loss, "run_long_series", lambda *args, **options: asked.append((args, options)) or curves
     )
     run_claims(["27a"], study=Study(folder=tmp_path, quick=True, seeds=3))
     (((folder,), options),) = asked
-    assert folder == tmp_path / "long-series-quick"
+    assert folder == tmp_path / "long-series"
     assert (options["steps"], options["epochs"], options["seeds"]) == (2000, 200, 3)

@@ -20,7 +20,7 @@ def test_quiet_rows_come_first():
 
 def test_a_plan_says_what_runs_and_for_how_long(tmp_path):
     (tmp_path / "long-series").mkdir()
-    for name in ("a.npz", "b.npz", "long-series/lstm-0.npz", "long-series/settings.json"):
+    for name in ("a.npz", "b.npz", "long-series/c.npz", "long-series/c.state"):
         (tmp_path / name).touch()
     table = plan(chosen_statements(["41", "9a", "6a"]), cores=2, folder=tmp_path)
     assert [row[0] for row in table.rows] == ["X", "W"]

@@ -16,7 +16,7 @@ from gatescope.datatypes import Array
 from gatescope.datatypes.verdict import MIXED
 from gatescope.experiments.claims.measured import Mean, finding, mean, word_of
 from gatescope.experiments.claims.statement import Finding, Scale, statement
-from gatescope.experiments.long_series import run as experiment
+from gatescope.experiments.long_series import spec as experiment
 from gatescope.experiments.machine import peak_memory
 from gatescope.recurrence.initialization import init, init_stack
 from gatescope.recurrence.run import run

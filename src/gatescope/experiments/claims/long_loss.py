@@ -16,7 +16,7 @@ from gatescope.experiments.claims.measured import beside
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Study
 from gatescope.experiments.long_series.run import run_long_series
-from gatescope.experiments.seeds.code import code_fingerprint
+from gatescope.experiments.long_series.store import code_of
 from gatescope.experiments.seeds.judge import judge
 from gatescope.experiments.seeds.statistics import paired
 from gatescope.reporting.text import percent
@@ -78,20 +78,18 @@ def judge_volatility(curves: LongSeriesResult) -> Finding:
     return _judged(curves, np.log(lstm / gru), "volatility, lstm over gru", "higher")
 
 
-def long_curves(
-    study: Study, cells: Sequence[str] = ("lstm", "gru"), arm: str = "", **options: Any
-) -> LongSeriesResult:
+def long_curves(study: Study, cells: Sequence[str] = ("lstm", "gru"), **options: Any) -> LongSeriesResult:
     """Return the loss curves of cells, which take minutes a run; all of the study's seeds are made here.
 
-    Options are those of `run_long_series`; runs with others than the published ones are an arm with a folder of its
-    own.
+    Options are those of `run_long_series`: default are the published settings, in a quick study smaller sizes.
     """
-    folder = "-".join(filter(None, ("long-series", arm, "quick" if study.quick else "")))
     sizes = _QUICK if study.quick else {}
     return run_long_series(
-        Path(study.folder) / folder,
+        Path(study.folder) / "long-series",
         cells=cells,
         seeds=study.seeds,
+        executor=study.executor,
+        part=study.part,
         progress=study.progress,
         **sizes,
         **options,
@@ -100,9 +98,8 @@ def long_curves(
 
 def made_of(*curves: LongSeriesResult) -> dict[str, Any]:
     """Return the fields of a `Finding` that tell which runs it stands on."""
-    # The files of these runs tell no code: it is what they would be made with now.
     cells = sorted({cell for each in curves for cell in each.cells})
-    codes = "".join(code_fingerprint(cell, "long_series") for cell in cells)
+    codes = "".join(map(code_of, cells))  # whose runs alone are taken from the folder
     return {
         "preliminary": any(each.preliminary for each in curves),
         "code": hashlib.sha256(codes.encode()).hexdigest()[:16],

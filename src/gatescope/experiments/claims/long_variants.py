@@ -75,7 +75,7 @@ def judge_rates(losses: Mapping[float, tuple[Array, Array]]) -> Finding:
 )
 def same_settings(study: Study) -> Finding:
     curves = {PUBLISHED_RATE: long_curves(study)}
-    curves |= {rate: long_curves(study, arm=f"lr-{rate:g}", lr=rate) for rate in OTHER_RATES}
+    curves |= {rate: long_curves(study, lr=rate) for rate in OTHER_RATES}
     losses = {}
     for rate, each in curves.items():
         lstm, gru = (each.final_loss()[each.index(cell)] for cell in ("lstm", "gru"))
@@ -138,8 +138,7 @@ def more_gates(study: Study) -> Finding:
     volatility = {cell: base.volatility()[base.index(cell)] for cell in ("lstm", "gru")}
     for one in map(study_cell, ARMS):
         if one.name not in volatility:
-            arm = one.name.replace(", ", "-").replace(" ", "-")
-            each = long_curves(study, (one.cell,), arm, clamp=one.clamp)
+            each = long_curves(study, (one.cell,), clamp=one.clamp)
             volatility[one.name] = each.volatility()[0]
             curves.append(each)
     gates = {study_cell(cell).name: gates_of(cell) for cell in ARMS}

@@ -15,7 +15,7 @@ from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.measured import beside
 from gatescope.experiments.claims.statement import Finding, Scale, statement
-from gatescope.experiments.long_series import run as experiment
+from gatescope.experiments.long_series import spec as experiment
 from gatescope.experiments.long_series.timing import epoch_times
 from gatescope.experiments.machine import DISTURBED, load_average, others_share
 from gatescope.experiments.seeds.judge import Judgement, judge

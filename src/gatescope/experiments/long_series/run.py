@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from gatescope.cells.registry import get
 from gatescope.cells.registry import names as known_cells
 from gatescope.checks.arrays import Array
-from gatescope.checks.numbers import (
-    check_above_zero,
-    check_call,
-    check_choice,
-    check_choices,
-    check_count,
-    check_number,
-    check_type,
-    default_threads,
-)
+from gatescope.checks.numbers import check_call, check_choices, check_count, check_flag, check_threads
 from gatescope.datatypes import LongSeriesResult, Status, TrainingRun
-from gatescope.datatypes.long_series import PUBLISHED_UNITS
-from gatescope.errors import DtypeError, FileFormatError, OutputError, ValueRangeError
+from gatescope.errors import DtypeError, ValueRangeError
+from gatescope.experiments.executors import check_executor, opened, part_of
+from gatescope.experiments.long_series.spec import (
+    CLIP_NORM,
+    EPSILON,
+    HIDDEN_SIZE,
+    LEARNING_RATE,
+    SCHEME,
+    LongSeriesSpec,
+)
+from gatescope.experiments.long_series.store import LongSeriesStore
 from gatescope.experiments.long_series.timing import epoch_times
-from gatescope.recurrence.initialization import init_stack
-from gatescope.storage.atomic import as_path, atomic_write, open_file
-from gatescope.storage.npz import decode_json
+from gatescope.experiments.seeds.runs import make_all
 from gatescope.storage.provenance import provenance
-from gatescope.storage.resumable import read_state
-from gatescope.tasks import long_series
 from gatescope.training.optimizers import Adam
-from gatescope.training.train import train
 
-HIDDEN_SIZE = PUBLISHED_UNITS
-LEARNING_RATE = 1e-3
-CLIP_NORM = 1.0
-EPSILON = 1e-7  # Keras's, not PyTorch's 1e-8
-SCHEME = "keras"
-_SETTINGS = "settings.json"
 _MOST_SEEDS = 10_000  # runs of minutes
-_SETTINGS_BYTES = 1 << 20  # a file that is larger holds something else
+_DATA = ("steps", "sequences", "lookback", "hidden_size", "data_seed")  # fields of a spec and of the result
 
 
 def run_long_series(
@@ -62,6 +50,9 @@ def run_long_series(
     dtype: str = "float32",
     threads: int | None = None,
     checkpoint_seconds: float = 60.0,
+    executor: Executor | str | None = None,
+    part: str | None = None,
+    workers: int | None = None,
     progress: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> LongSeriesResult:
@@ -72,10 +63,11 @@ def run_long_series(
     correction of the bias); gradients clipped to a global norm of 1; initial weights by the scheme ``"keras"``.
     The data are those of ``gatescope.tasks._long_series``, one set for all runs: the published experiment had one.
 
-    Each run is stored in a file of its own, ``CELL-SEED.npz`` in `folder`, written every minute or so and at its end.
-    The same call on the same folder resumes from there, whenever and however it was stopped, and comes to the same
-    curves; it can ask for more cells, seeds and epochs.  The time of an epoch is measured at the end, the cells side by
-    side, epoch by epoch.
+    Each run is stored in `folder`, under a hash of its settings and of the code that makes it, and where it has got to
+    is written there every minute or so.  The same call on the same folder resumes from there, whenever and however it
+    was stopped, comes to the same curves, and a second one trains nothing.  A folder may hold runs of any settings;
+    with more `epochs` those that are there go on, and with fewer the curves are their beginnings.  Code that has
+    changed makes runs anew.  The time of an epoch is measured at the end, the cells side by side, epoch by epoch.
 
     Parameters
     ----------
@@ -98,13 +90,21 @@ def run_long_series(
         Of the series.
     dtype : {"float32", "float64"}
     threads : int, optional
-        Default: the cores this process may use.
+        Default: the cores this process may use; for runs that are made several at once 1 each.
     checkpoint_seconds : float
         Between two writings of a run that is under way.
+    executor : Executor or str, optional
+        What makes several runs at once, with workers that write to the same folder, as for `gatescope.sweep`: one of
+        `concurrent.futures`, or the address of a Dask scheduler.  Default: one after another, here.
+    part : str, optional
+        ``"3/8"`` begins with the third of eight parts, for as many processes that share a folder; then it makes what
+        is missing still.
+    workers : int, optional
+        Processes of this machine that make several runs at once, in place of an `executor`.
     progress : bool
-        Show a progress bar of each run on stderr.
+        Show a progress bar on stderr: of each run, or of all where several are made at once.
     log : callable, optional
-        Called with a line before every run.
+        Called with a line before every run that is not there yet, or after it where several are made at once.
 
     Returns
     -------
@@ -115,9 +115,10 @@ def run_long_series(
     KeyboardInterrupt
         After Ctrl-C; a note says how to resume.
     ValueRangeError
-        If an argument is out of range, or `folder` holds runs with other settings.
+        If an argument is out of range, or as for `gatescope.sweep` an executor cannot go on.
     FileFormatError
-        If a file in it is damaged.
+        If a file in `folder` is damaged, or of an older version, which named runs ``CELL-SEED.npz`` and does not tell
+        what code made them.
     OutputError
         If it cannot be written.
 
@@ -132,47 +133,37 @@ def run_long_series(
     chosen, numbers = _check_cells(cells), _check_seeds(seeds)
     if log is not None:
         check_call("log", log, "log(text)", "")
+    check_executor(executor, workers)
+    part_of(part, 0)
+    cores, progress = check_threads(threads), check_flag("progress", progress)
     settings: dict[str, Any] = {
-        "steps": check_count("steps", steps),
-        "sequences": check_count("sequences", sequences),
-        "lookback": check_count("lookback", lookback),
-        "hidden_size": check_count("hidden_size", hidden_size),
-        "data_seed": check_count("data_seed", data_seed, least=0),
+        "epochs": epochs,
+        "steps": steps,
+        "sequences": sequences,
+        "lookback": lookback,
+        "hidden_size": hidden_size,
+        "lr": lr,
+        "clamp": {} if clamp is None else clamp,
+        "data_seed": data_seed,
         "dtype": dtype,
-        "optimizer": "adam",
-        "lr": check_above_zero("lr", lr),
-        "epsilon": EPSILON,
-        "clip_norm": CLIP_NORM,
-        "scheme": SCHEME,
-        **_check_clamp(clamp, chosen),
     }
-    batch = long_series(steps=steps, sequences=sequences, lookback=lookback, seed=data_seed, dtype=dtype)
-    path = _prepare(folder, settings, check_count("epochs", epochs))
-    files = {(cell, seed): path / f"{cell}-{seed}.npz" for cell, seed in _order(chosen, numbers)}
-    _check_files(files.values())
-    optimizer = Adam(eps=EPSILON)
-    runs: dict[tuple[str, int], TrainingRun] = {}
-    for number, ((cell, seed), file) in enumerate(files.items(), 1):
+    specs = [LongSeriesSpec(cell=cell, seed=seed, **settings) for cell, seed in _order(chosen, numbers)]
+    batch = specs[0].data()
+    here = executor is None and workers is None
+    store = LongSeriesStore(
+        folder,
+        threads=cores if here or threads is not None else 1,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress and here,
+    )
+
+    def note(spec: LongSeriesSpec) -> None:
         if log is not None:
-            log(f"run {number} of {len(chosen) * len(numbers)}: {cell}, seed {seed}")
-        runs[cell, seed] = train(
-            init_stack(cell, hidden_size=hidden_size, heads=batch, seed=seed, scheme=SCHEME, dtype=dtype),
-            batch,
-            optimizer=optimizer,
-            lr=lr,
-            clip_norm=CLIP_NORM,
-            clamp=clamp or None,
-            epochs=epochs,
-            checkpoint=file,
-            checkpoint_seconds=checkpoint_seconds,
-            seed=seed,
-            threads=threads,
-            progress=progress,
-        )
-        if runs[cell, seed].status is Status.INTERRUPTED:
-            interrupt = KeyboardInterrupt()
-            interrupt.add_note(f"what has been trained is in {str(path)!r}; the same call resumes from there")
-            raise interrupt
+            log(f"run {specs.index(spec) + 1} of {len(specs)}: {spec.cell}, seed {spec.seed}")
+
+    with nullcontext() if here else opened(executor, workers) as pool:
+        made = make_all(specs, store, executor=pool, part=part, progress=progress and not here, note=note)
+    runs = {(spec.cell, spec.seed): run for spec, run in zip(specs, made, strict=True)}
     if log is not None:
         log("timing epochs, the cells in turns")
     seconds = epoch_times(
@@ -180,12 +171,12 @@ def run_long_series(
         batch,
         chosen,
         numbers,
-        optimizer=optimizer,
-        lr=lr,
+        optimizer=Adam(eps=EPSILON),
+        lr=specs[0].lr,
         clip_norm=CLIP_NORM,
-        threads=(threads or default_threads(),),
+        threads=(cores,),
     )[0]
-    return _collect(runs, chosen, numbers, epochs, batch.baseline, settings, seconds, threads)
+    return _collect(runs, chosen, numbers, specs[0], batch.baseline, seconds, cores)
 
 
 def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
@@ -195,48 +186,46 @@ def _order(cells: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, in
             yield cell, seed
 
 
-def _check_files(files: Iterable[Path]) -> None:
-    """Refuse damaged files, before another run is trained for minutes."""
-    for file in files:
-        if os.path.lexists(file):
-            try:
-                read_state(file)
-            except FileFormatError as error:
-                advice = "delete it to train that run anew, or give another `folder`"
-                raise FileFormatError(f"is damaged ({error.problem})", seen=file, advice=advice) from error
-
-
 def _collect(
     runs: dict[tuple[str, int], TrainingRun],
     cells: Sequence[str],
     seeds: Sequence[int],
-    epochs: int,
+    spec: LongSeriesSpec,
     baseline: float,
-    settings: dict[str, Any],
     seconds: Array,
-    threads: int | None,
+    cores: int,
 ) -> LongSeriesResult:
     def curves(name: str) -> Array:
-        values = np.full((len(cells), len(seeds), epochs), np.nan)
+        values = np.full((len(cells), len(seeds), spec.epochs), np.nan)
         for c, cell in enumerate(cells):
             for s, seed in enumerate(seeds):
-                curve = getattr(runs[cell, seed].history, name)[:epochs]
+                curve = getattr(runs[cell, seed].history, name)[: spec.epochs]
                 values[c, s, : len(curve)] = curve  # of a run that diverged, the epochs before that one
         return values
 
-    fields = ("steps", "sequences", "lookback", "hidden_size", "data_seed")
+    def status(run: TrainingRun) -> str:
+        return str(Status.FINISHED if len(run.history.loss) >= spec.epochs else run.status)
+
     return LongSeriesResult(
         cells=tuple(cells),
         seeds=np.array(seeds, np.int64),
         loss=curves("loss"),
         gradient_norm=curves("gradient_norm"),
         clipped=curves("clipped"),
-        status=tuple(tuple(str(runs[cell, seed].status) for seed in seeds) for cell in cells),
+        status=tuple(tuple(status(runs[cell, seed]) for seed in seeds) for cell in cells),
         baseline=float(baseline),
-        settings={name: value for name, value in settings.items() if name not in fields},
+        settings={
+            "dtype": spec.dtype,
+            "optimizer": "adam",
+            "lr": spec.lr,
+            "epsilon": EPSILON,
+            "clip_norm": CLIP_NORM,
+            "scheme": SCHEME,
+            **({"clamp": spec.clamp} if spec.clamp else {}),
+        },
         seconds=seconds,
-        provenance=provenance(device="cpu", dtype=settings["dtype"], threads=threads or default_threads()),
-        **{name: settings[name] for name in fields},
+        provenance=provenance(device="cpu", dtype=spec.dtype, threads=cores),
+        **{name: getattr(spec, name) for name in _DATA},
     )
 
 
@@ -244,18 +233,6 @@ def _check_cells(cells: Sequence[str]) -> tuple[str, ...]:
     none = isinstance(cells, tuple | list) and not cells
     names = () if none else check_choices("cells", cells, known_cells())
     return _distinct("cells", names)
-
-
-def _check_clamp(clamp: Any, cells: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return a clamp as a setting; none where nothing is clamped, so that such runs go on with what they have."""
-    if clamp is None:
-        return {}
-    check_type("clamp", clamp, Mapping, advice="give a mapping, as in {'i': 1.0}")
-    for gate in clamp:
-        for cell in cells:
-            check_choice("clamp", gate, get(cell).gates)
-    values = {gate: check_number(f"clamp[{gate!r}]", value) for gate, value in clamp.items()}
-    return {"clamp": values} if values else {}
 
 
 def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -274,48 +251,3 @@ def _distinct(argument: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values or len(set(values)) < len(values):
         raise ValueRangeError("must have at least one value, and none twice", argument=argument, seen=values)
     return values
-
-
-def _prepare(folder: str | os.PathLike[str], settings: dict[str, Any], epochs: int) -> Path:
-    """Return the folder, with the settings of its runs in a file; refuse one that holds runs with others."""
-    path = as_path(folder, "folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot be made: {why}", argument="folder", seen=folder) from error
-    file = path / _SETTINGS
-    if file.exists():
-        _check_settings(file, settings, epochs)
-    elif any(path.glob("*.npz")):
-        problem = f"holds npz files but no {_SETTINGS!r} that says what they are"
-        raise FileFormatError(problem, argument="folder", seen=folder, advice="give another")
-    with atomic_write(file) as stream:
-        stream.write((json.dumps({**settings, "epochs": epochs}, indent=2) + "\n").encode())
-    return path
-
-
-def _check_settings(file: Path, settings: dict[str, Any], epochs: int) -> None:
-    try:
-        with open_file(file) as (stream, size):
-            if size > _SETTINGS_BYTES:
-                raise ValueError(f"{size} bytes")
-            stored = dict(decode_json(stream.read().decode()))
-        before = check_count("epochs", stored.pop("epochs"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        advice = "give another `folder`, or delete this one"
-        raise FileFormatError(f"is damaged ({error})", seen=file, advice=advice) from error
-    other = [
-        f"`{name}` ({stored.get(name)!r} there, {settings.get(name)!r} here)"
-        for name in dict.fromkeys([*settings, *stored])
-        if stored.get(name) != settings.get(name)
-    ]
-    if before > epochs:
-        other.append(f"`epochs` ({before} there, {epochs} here: more can be added, but not taken away)")
-    if other:
-        raise ValueRangeError(
-            f"holds runs with other {', '.join(other)}",
-            argument="folder",
-            seen=str(file.parent),
-            advice="give the same to resume, or another folder to begin anew",
-        )
