@@ -49,7 +49,8 @@ class SeedRun(Result):
     model : Stack
         With the weights of the best validation.
     seconds : float
-        Wall-clock time of the updates.  Does not count in comparisons.
+        Processor time of all of it, with training and tests, and of the first of its kind compiling.  Does not count in
+        comparisons.
     """
 
     spec: Mapping[str, Any]

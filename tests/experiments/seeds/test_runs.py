@@ -436,3 +436,10 @@ def test_a_task_with_splits(digits):
     assert (other.train, other.validation, other.test) == (data.train, data.validation, data.test)
     few = run_data(spec.with_(training_arguments={"sequences": 60}))
     assert (few.train.inputs.shape[1], few.test) == (60, data.test)
+
+
+def test_a_run_says_what_it_took_of_a_processor(tmp_path, monkeypatch):
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr("gatescope.experiments.seeds.store.process_time", lambda: next(clock))
+    (run,) = make_runs([SPEC], tmp_path)
+    assert run.seconds == 2.5

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from time import process_time
 from typing import Any, Generic, Protocol, TypeVar
 
 from gatescope.cells.registry import get
@@ -121,7 +123,9 @@ class RunStore(Store[RunSpec, SeedRun]):
         return run.spec, run.code
 
     def make(self, spec: RunSpec) -> SeedRun:
-        return make_run(spec)
+        began = process_time()  # not the wall's, which others that share the cores lengthen
+        run = make_run(spec)
+        return dataclasses.replace(run, seconds=process_time() - began)
 
     def kernels(self, spec: RunSpec) -> tuple[Any, ...]:
         return spec.cell, spec.hidden_size, spec.layers, spec.dtype
