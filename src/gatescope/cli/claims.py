@@ -58,7 +58,9 @@ def claims(
         None, f"Units of each cell.  Default: {_UNITS}; with --fast {_FAST_UNITS}.", panel=_STUDY
     ),
     workers: int | None = option(
-        None, "Processes that make runs at once.  Default: one per core.", panel=COMPUTATION
+        None,
+        "Processes that make runs at once; with --fast they test whole statements.  Default: one per core.",
+        panel=COMPUTATION,
     ),
     scheduler: SchedulerOption = None,
     part: PartOption = None,

@@ -5,7 +5,7 @@ import pytest
 
 from gatescope.datatypes import LongSeriesResult
 from gatescope.experiments.claims import long_loss, long_variants
-from gatescope.experiments.claims.long_variants import ARMS, judge_gates, judge_rates
+from gatescope.experiments.claims.long_variants import ARMS, FEW, judge_gates, judge_rates
 from gatescope.experiments.claims.run import run_claims
 from gatescope.experiments.claims.study import Study, study_cell
 from gatescope.experiments.claims.variant_cells import gates_of, is_coupled
@@ -102,6 +102,14 @@ def test_a_run_that_diverged_leaves_it_undecided():
     broken = losses(0.8, 0.8, 0.8)
     broken[0.01][1][2] = np.nan
     assert judge_rates(broken).judgement.word == "undecided"
+
+
+def test_a_quick_study_has_arms_of_several_numbers_of_gates_of_either_kind():
+    few = [study_cell(cell) for cell in FEW]
+    assert {one.name for one in few} < {study_cell(cell).name for cell in ARMS}
+    assert {one.cell for one in few} == {"lstm", "gru"}  # kernels that other statements need, too
+    for coupled in (True, False):
+        assert len({gates_of(one) for one in few if is_coupled(one) == coupled}) > 1
 
 
 def test_the_arms_are_what_the_criterion_says():

@@ -30,6 +30,7 @@ from gatescope.reporting.text import counted, with_error
 
 PUBLISHED_RATE, OTHER_RATES = 1e-3, (3e-3, 1e-2)
 ARMS: tuple[Cell, ...] = ("lstm", "gru", COUPLED, NO_INPUT, NO_OUTPUT, NO_FORGET, JANET, NO_RESET, UNCOUPLED)
+FEW: tuple[Cell, ...] = ("lstm", "gru", NO_INPUT, NO_OUTPUT, NO_RESET)  # of a quick study: no others' kernels
 
 
 def judge_rates(losses: Mapping[float, tuple[Array, Array]]) -> Finding:
@@ -136,13 +137,14 @@ def more_gates(study: Study) -> Finding:
     base = long_curves(study)
     curves = [base]
     volatility = {cell: base.volatility()[base.index(cell)] for cell in ("lstm", "gru")}
-    for one in map(study_cell, ARMS):
+    arms = FEW if study.quick else ARMS
+    for one in map(study_cell, arms):
         if one.name not in volatility:
             each = long_curves(study, (one.cell,), clamp=one.clamp)
             volatility[one.name] = each.volatility()[0]
             curves.append(each)
-    gates = {study_cell(cell).name: gates_of(cell) for cell in ARMS}
-    coupled = {study_cell(cell).name: is_coupled(cell) for cell in ARMS}
+    gates = {study_cell(cell).name: gates_of(cell) for cell in arms}
+    coupled = {study_cell(cell).name: is_coupled(cell) for cell in arms}
     return dataclasses.replace(judge_gates(volatility, gates, coupled), **made_of(*curves))
 
 

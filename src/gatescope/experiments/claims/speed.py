@@ -197,6 +197,7 @@ def marked(finding: Finding, others: float, load: float) -> Finding:
     sources="P Q4 A",
     kind="measured",
     suite="R",
+    timed=True,
     criterion="Forward and back, five sizes, one thread and two, float32 and float64, cells in turns.  Supported if "
     "the median of the ratios, turn by turn, is below 1 in most cases, and above in none.",
 )
@@ -210,6 +211,7 @@ def gru_is_faster(scale: Scale) -> Finding:
     sources="M",
     kind="measured",
     suite="R",
+    timed=True,
     criterion="Epochs of the 40 x 20,000-step experiment, the cells in turns, one thread and two.  Supported if "
     "both intervals over the seeds hold the published ratio, 0.9616, and not 1; contradicted if neither holds it.",
 )
@@ -240,6 +242,7 @@ def by_the_published_share(scale: Scale) -> Finding:
     sources="Q4",
     kind="measured",
     suite="R",
+    timed=True,
     criterion="An LSTM with coupled gates has three blocks, as a GRU, and a cell state.  Contradicted if in most cases "
     "it takes at most 5 % longer than the GRU, by the 90 % interval of the median; supported if it takes more in most.",
 )
@@ -253,6 +256,7 @@ def for_lack_of_a_cell(scale: Scale) -> Finding:
     sources="A Q4",
     kind="measured",
     suite="R",
+    timed=True,
     criterion="As 10a: supported if the median of the ratios is above 1 in most cases, and below in none.",
 )
 def lstm_costs_more(scale: Scale) -> Finding:

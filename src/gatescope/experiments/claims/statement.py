@@ -111,6 +111,8 @@ class Statement:
     after_training : bool
         Whether a measured statement has a second half on the networks of a study: ``test(scale, study)``, the study
         None where there are no runs.
+    timed : bool
+        Whether it measures times, which it has to do beside nothing else.
     """
 
     number: str
@@ -121,6 +123,7 @@ class Statement:
     suite: str
     test: Test
     after_training: bool = False
+    timed: bool = False
 
     @property
     def trains(self) -> bool:
@@ -195,12 +198,13 @@ def statement(
     kind: str = "exact",
     suite: str | None = None,
     after_training: bool = False,
+    timed: bool = False,
 ) -> Callable[[Tested], Tested]:
     """Make a function the test of a statement.
 
     Parameters
     ----------
-    number, text, sources, criterion, kind, after_training
+    number, text, sources, criterion, kind, after_training, timed
         As in `Statement`.
     suite : str, optional
         A letter of `SUITES`.  Default: X, G or W, by its kind.
@@ -219,6 +223,7 @@ def statement(
             suite=letter,
             test=test,
             after_training=after_training,
+            timed=timed,
         )
         return test
 

@@ -145,6 +145,7 @@ def judge_worth(tasks: Mapping[str, Sequence[Effect]]) -> Finding:
     "the effort of an LSTM is not always worth it",
     sources="P",
     kind="statistical",
+    timed=True,
     criterion="All runs of the win table, ended when the quickest cell has done its updates, by the seconds of an "
     "update of LSTM, GRU and RNN in turns.  Supported if on some task a GRU or an RNN is not worse: sooner at the "
     "target, or of less loss, by both tests, or worse by less than the margin, by the t test of one side (each with "
