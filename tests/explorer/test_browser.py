@@ -62,9 +62,11 @@ def page(browser, file):
 
 
 def settle(page):
+    """Wait until all is drawn, and the address says what is shown."""
     page.execute_script(
         "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
+    until(page, "!resting")
 
 
 def state(page):

@@ -5,7 +5,7 @@ const find = (id) => document.getElementById(id);
 const form = find("controls").elements, canvas = find("panels");
 const read = new Map(); // views that are decoded, by their number
 let state = settled(fromFragment(location.hash), source.views), view = null, plan = null, order = [], shownSteps = null;
-let places = [], waiting = false;
+let places = [], waiting = false, numbers = "", resting = 0;
 
 function look() {
   const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -20,9 +20,14 @@ function draw() {
   order = unitOrder(state, view);
   plan = layout(view, state, width);
   shownSteps = paint(new CanvasPen(canvas, plan.width, plan.height), plan, view, state, order, colors);
-  showNumbers(view, state);
-  places = paintScatter(find("scatter"), view, state, colors);
-  paintHistogram(find("histogram"), view, state, shownSteps, colors);
+  const chosen = [state.view, state.unit, state.step, state.gate, colors.theme].join();
+  if (chosen !== numbers) {
+    showNumbers(view, state);
+    places = paintScatter(find("scatter"), view, state, colors);
+  }
+  numbers = chosen;
+  clearTimeout(resting);
+  resting = setTimeout(rest, 150, colors);
   for (const name of Object.keys(START)) if (form[name]) form[name].value = state[name];
   Object.assign(find("step"), { max: view.steps - 1, value: state.step });
   find("step").setAttribute("aria-valuetext", `step ${state.step}`);
@@ -34,13 +39,19 @@ function draw() {
   document.documentElement.dataset.ready = view.label;
 }
 
-function change(next) {
-  const before = state.view;
-  state = settled({ ...state, ...next }, source.views);
-  document.documentElement.dataset.theme = state.theme;
+// What takes long, and waits until the panels stand still.
+function rest(colors) {
+  resting = 0;
+  paintHistogram(find("histogram"), view, state, shownSteps, colors);
   try {
     history.replaceState(null, "", `#${fragment(state)}`);
   } catch { /* inside a notebook's frame a page has no address of its own */ }
+}
+
+function change(next) {
+  const before = state.view;
+  state = settled({ ...state, ...next }, source.views);
+  if (document.documentElement.dataset.theme !== state.theme) document.documentElement.dataset.theme = state.theme;
   if (state.view !== before || !view) return open();
   if (!waiting) requestAnimationFrame(draw);
   waiting = true;

@@ -13,7 +13,8 @@ function codedValues({ low, high, codes }) {
 }
 
 async function unpack(text, codes) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(stream).arrayBuffer();
   return codes < 256 ? new Uint8Array(buffer) : new Uint16Array(buffer);
@@ -22,11 +23,17 @@ async function unpack(text, codes) {
 // Several series over the same steps: a gate or a state of all units, the inputs, a gradient.
 class Block {
   constructor({ coding, series }, { mean, min = mean, max = mean }, steps, every) {
-    Object.assign(this, { coding, series, steps, every, coded: codedValues(coding) });
-    this.values = coding.scale === "odds" ? this.coded.map(logistic) : this.coded;
+    Object.assign(this, { coding, series, steps, every, codes: { min, mean, max }, coded: codedValues(coding) });
+    const values = coding.scale === "odds" ? this.coded.map(logistic) : this.coded;
     const vast = Math.max(Math.abs(coding.low), Math.abs(coding.high)) > 3e38;
     this.numbers = vast ? Float64Array : Float32Array;
-    this.levels = [{ every, size: Math.ceil(steps / every), min, mean, max, values: this.values }];
+    const decoded = (codes) => {
+      const array = new this.numbers(codes.length);
+      for (let k = 0; k < array.length; k++) array[k] = values[codes[k]];
+      return array;
+    };
+    const first = decoded(mean), size = Math.ceil(steps / every);
+    this.levels = [{ every, size, mean: first, min: every > 1 ? decoded(min) : first, max: every > 1 ? decoded(max) : first }];
     while (this.levels.at(-1).size > SMALLEST) this.levels.push(this.above(this.levels.at(-1)));
   }
 
@@ -37,64 +44,51 @@ class Block {
   }
 
   // Return the level of runs FACTOR times as long; the last run may be shorter.
-  above({ every: below, size: inner, min, mean, max, values }) {
-    const every = below * FACTOR, size = Math.ceil(this.steps / every), make = () => new this.numbers(this.series * size);
-    const level = { every, size, min: make(), mean: make(), max: make(), values: null };
-    for (let s = 0; s < this.series; s++) {
-      for (let i = 0; i < size; i++) {
-        const end = Math.min(inner, (i + 1) * FACTOR);
-        let low = Infinity, high = -Infinity, sum = 0, count = 0;
-        for (let j = i * FACTOR; j < end; j++) {
-          const at = s * inner + j, weight = Math.min(below, this.steps - j * below);
-          const least = values ? values[min[at]] : min[at], most = values ? values[max[at]] : max[at];
-          if (least < low) low = least;
-          if (most > high) high = most;
-          sum += weight * (values ? values[mean[at]] : mean[at]);
-          count += weight;
-        }
-        const at = s * size + i, known = sum === sum;
-        level.min[at] = known ? low : NaN;
-        level.mean[at] = sum / count;
-        level.max[at] = known ? high : NaN;
-      }
+  above(below) {
+    const every = below.every * FACTOR, size = Math.ceil(this.steps / every), window = { first: 0, every, columns: size };
+    const level = { every, size };
+    for (const how of ["min", "mean", "max"]) {
+      level[how] = new this.numbers(this.series * size);
+      for (let s = 0; s < this.series; s++) this.reduce(below, s, window, how, level[how].subarray(s * size, (s + 1) * size));
     }
     return level;
   }
 
   // Fill `out` with the mean, min or max of the steps of each column, of one series; NaN where there are no numbers.
-  columns(series, { first, every, columns }, how, out) {
-    const level = this.levels.findLast((each) => every % each.every === 0 && (each.every * 2 <= every || each.every === every));
-    const { size, values, every: run } = level, source = level[how], base = series * size, per = every / run;
-    for (let x = 0, begin = first / run; x < columns; x++, begin += per) {
-      const end = Math.min(size, begin + per);
-      let low = Infinity, high = -Infinity, sum = 0, count = 0;
-      for (let i = begin; i < end; i++) {
-        const value = values ? values[source[base + i]] : source[base + i], weight = Math.min(run, this.steps - i * run);
-        if (value < low) low = value;
-        if (value > high) high = value;
-        sum += weight * value;
-        count += weight;
+  columns(series, window, how, out) {
+    const fits = ({ every }) => window.every % every === 0 && (every * 2 <= window.every || every === window.every);
+    this.reduce(this.levels.findLast(fits), series, window, how, out);
+  }
+
+  reduce({ every: run, size, ...level }, series, { first, every, columns }, how, out) {
+    const source = level[how], base = series * size, per = every / run, end = base + size, last = this.steps - (size - 1) * run;
+    const sign = how === "min" ? -1 : 1;
+    for (let x = 0, from = base + first / run; x < columns; x++, from += per) {
+      const to = from + per < end ? from + per : end;
+      let sum = 0, most = -Infinity;
+      for (let k = from; k < to; k++) {
+        const value = source[k];
+        sum += value;
+        if (sign * value > most) most = sign * value;
       }
-      out[x] = sum !== sum || !count ? NaN : how === "mean" ? sum / count : how === "min" ? low : high;
+      if (from >= to || sum !== sum) out[x] = NaN;
+      else if (how !== "mean") out[x] = sign * most;
+      else if (to < end || last === run) out[x] = sum / (to - from);
+      else out[x] = ((sum - source[to - 1]) * run + source[to - 1] * last) / ((to - from - 1) * run + last);
     }
   }
 
   // Return what is stored of a step, as it was coded: numbers `min`, `mean` and `max`, the same where each step is.
   at(series, step) {
-    const { size, min, mean, max } = this.levels[0], at = series * size + Math.floor(step / this.every);
+    const { min, mean, max } = this.codes, at = series * this.levels[0].size + Math.floor(step / this.every);
     return { min: this.coded[min[at]], mean: this.coded[mean[at]], max: this.coded[max[at]] };
   }
 
   // Return the least and the greatest value of a series over all steps.
   extremes(series) {
-    const { size, min, max, values } = this.levels.at(-1);
-    let low = Infinity, high = -Infinity;
-    for (let i = series * size; i < (series + 1) * size; i++) {
-      const least = values ? values[min[i]] : min[i], most = values ? values[max[i]] : max[i];
-      if (least < low) low = least;
-      if (most > high) high = most;
-    }
-    return [low, high];
+    const { size, min, max } = this.levels.at(-1), part = (array) => Array.from(array.subarray(series * size, (series + 1) * size));
+    const known = (array) => part(array).filter((value) => value === value);
+    return [Math.min(...known(min)), Math.max(...known(max))];
   }
 }
 

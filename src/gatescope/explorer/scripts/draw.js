@@ -31,19 +31,30 @@ function heatImage(block, order, window, how, { low, high, asOdds, table }) {
       pixels[at] = table[place < 0 ? 0 : place >= UNKNOWN ? UNKNOWN - 1 : place === place ? place | 0 : UNKNOWN];
     }
   });
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
+  return pictured(image);
+}
+
+// Return a canvas that shows an image until the next one is asked for.
+function pictured(image) {
+  pictured.canvas ??= document.createElement("canvas");
+  resize(pictured.canvas, image.width, image.height);
+  pictured.canvas.getContext("2d").putImageData(image, 0, 0);
+  return pictured.canvas;
+}
+
+// Give a canvas a size, if it has another: that takes time, and clears it.
+function resize(canvas, width, height) {
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
 }
 
 class CanvasPen {
   constructor(canvas, width, height) {
     const ratio = devicePixelRatio || 1;
-    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
+    resize(canvas, Math.round(width * ratio), Math.round(height * ratio));
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     this.context = canvas.getContext("2d");
-    this.context.scale(ratio, ratio);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
   }
 
   rect(x, y, width, height, color, opacity = 1) {
@@ -61,6 +72,13 @@ class CanvasPen {
     for (const run of runs) for (let k = 0; k < run.length; k += 2) k ? pen.lineTo(run[k], run[k + 1]) : pen.moveTo(run[k], run[k + 1]);
     fill ? pen.fill() : pen.stroke();
     pen.globalAlpha = 1;
+  }
+
+  // Fill columns of one width, [x, top, bottom] each: as a path they would take far longer.
+  bars(columns, width, color, opacity) {
+    Object.assign(this.context, { fillStyle: color, globalAlpha: opacity });
+    for (const [x, top, bottom] of columns) this.context.fillRect(x, top, width, bottom - top);
+    this.context.globalAlpha = 1;
   }
 
   text(text, x, y, color, { align = "left", size = 12, bold = false } = {}) {
@@ -91,6 +109,11 @@ class SvgPen {
     const lines = runs.map((run) => `M${Array.from(run, (value) => value.toFixed(2)).join(" ")}`).join("");
     const look = fill ? `fill="${color}"` : `fill="none" stroke="${color}" stroke-width="${width}" stroke-dasharray="${dash.join(" ")}"`;
     this.parts.push(`<path d="${lines}" ${look} opacity="${opacity}"/>`);
+  }
+
+  bars(columns, width, color, opacity) {
+    const bars = columns.map(([x, top, bottom]) => [x + width / 2, top, x + width / 2, bottom]);
+    this.path(bars, color, { width, opacity });
   }
 
   text(text, x, y, color, { align = "left", size = 12, bold = false } = {}) {

@@ -100,15 +100,12 @@ function paint(pen, plan, view, state, order, look) {
 }
 
 function drawBar(pen, { x, y, width }, { low, high, asOdds, table }, row, { quiet }) {
-  const bar = document.createElement("canvas"), size = 60;
-  [bar.width, bar.height] = [UNKNOWN, 1];
-  const image = new ImageData(UNKNOWN, 1);
+  const image = new ImageData(UNKNOWN, 1), size = 60;
   new Uint32Array(image.data.buffer).set(table.subarray(0, UNKNOWN));
-  bar.getContext("2d").putImageData(image, 0, 0);
   const error = (high - low) / 100, end = x + width, most = format(high, error);
   const right = end - 7 * most.length - 4;
   pen.text(most, end, y - 5, quiet, { align: "right", size: 11 });
-  pen.image(bar, right - size, y - 14, size, 9);
+  pen.image(pictured(image), right - size, y - 14, size, 9);
   pen.text(`${asOdds ? "log-odds " : ""}${format(low, error)}`, right - size - 4, y - 5, quiet, { align: "right", size: 11 });
 }
 
@@ -127,24 +124,28 @@ function drawLines(pen, { curves, bounded, x, y, width, height, title }, state, 
   pen.text(format(high, (high - low) / 50), x - 4, y + 9, quiet, { align: "right", size: 11 });
   pen.text(format(low, (high - low) / 50), x - 4, y + height, quiet, { align: "right", size: 11 });
   const rows = { min: new Float64Array(window.columns), mean: new Float64Array(window.columns), max: new Float64Array(window.columns) };
+  // A line of one pixel is drawn many times faster than a wider one, and of many columns shows as much.
+  const thick = window.columns > 300 ? 1 : 1.75;
   let right = x + 8 + 7 * title.length;
   for (const { block, series, color, name, dash } of curves) {
     for (const how of ["min", "mean", "max"]) block.columns(series, window, how, rows[how]);
-    const tone = color === "ink" || color === "#000000" ? ink : color, size = width / window.columns;
-    const runs = known(rows.mean), place = (values, k) => [x + (k + 0.5) * size, clamp(up(values[k]), y, y + height)];
+    const tone = color === "ink" || color === "#000000" ? ink : color, runs = known(rows.mean);
+    const size = width / window.columns, place = (value) => clamp(up(value), y, y + height), line = (values, from, to) => {
+      const points = [];
+      for (let k = from; k < to; k++) points.push(x + (k + 0.5) * size, place(values[k]));
+      return points;
+    };
     if (window.every > 1) {
-      const round = ([from, to]) => [...span(from, to).flatMap((k) => place(rows.max, k)), ...span(from, to).reverse().flatMap((k) => place(rows.min, k))];
-      pen.path(runs.map(round), tone, { fill: true, opacity: 0.25 });
+      const columns = Array.from(rows.max, (most, k) => [x + k * size, place(most), place(rows.min[k])]);
+      pen.bars(columns.filter(([, top]) => top === top), size, tone, 0.25);
     }
-    pen.path(runs.map(([from, to]) => span(from, to).flatMap((k) => place(rows[state.how], k))), tone, { width: 1.5, dash });
+    pen.path(runs.map(([from, to]) => line(rows[state.how], from, to)), tone, { width: thick, dash: window.every > 1 ? [] : dash });
     if (!name) continue;
     pen.path([[right + 8, y - 9, right + 30, y - 9]], tone, { width: 2, dash });
     pen.text(name, right + 34, y - 5, ink);
     right += 44 + 7 * name.length;
   }
 }
-
-const span = (from, to) => Array.from({ length: to - from }, (_, k) => from + k);
 
 // Return the stretches, [from, to), in which there are numbers.
 function known(values) {
