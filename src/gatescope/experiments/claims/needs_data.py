@@ -138,7 +138,7 @@ def change_over_sizes(sizes: Sequence[int], differences: Array, name: str) -> Ef
     "an LSTM is better on large data sets",
     sources="D",
     kind="statistical",
-    suite="N",
+    suite="L",  # whose curves it needs, and which run longer than all else it is about
     criterion="Supported if the line through ln of GRU's over LSTM's test loss rises with ln N on digits and on "
     "adding, over the seeds, and the ratio is above 1 on most of the largest sets: 1,200 digits, 10,000 sequences of "
     "adding, and the long series; contradicted if either is the other way round.",
