@@ -54,15 +54,7 @@ def check_axes(values: Mapping[str, Any], axes: Mapping[str, str], sizes: Mappin
         if value is None:
             continue
         shape = (len(value),) if isinstance(value, tuple) else value.shape
-        forms = [_DECLARED.fullmatch(form) for form in declared.split(" or ")]
-        dims, dtype = next(
-            (
-                (extents, form[2] or forms[-1][2])  # type: ignore[index]  # what is declared has the form
-                for form in forms
-                if form is not None and len(extents := _extents(form[1])) == len(shape)
-            ),
-            (None, None),
-        )
+        dims, dtype = _form_of(declared, len(shape))
         if dims is None or not (isinstance(value, tuple) or _is_of(value.dtype, dtype)):
             shown = f"of {len(value)}" if isinstance(value, tuple) else f"{value.dtype}{list(value.shape)}"
             raise ValueError(f"{name} is {shown}, where {declared} belongs")
@@ -75,6 +67,31 @@ def check_axes(values: Mapping[str, Any], axes: Mapping[str, str], sizes: Mappin
                 ]
                 used = ", ".join(f"{size} = {known[size]}" for size in dict.fromkeys(names))
                 raise ValueError(f"{name} of shape {shape}, where {declared} with {used} belongs")
+
+
+def axes_of(declared: str, ndim: int) -> list[str]:
+    """Return the sizes that are declared of an array of so many axes.
+
+    Examples
+    --------
+    >>> from gatescope.datatypes.axes import axes_of
+    >>> axes_of("(T, B, C) or (B, C) real", 2)
+    ['B', 'C']
+    """
+    return _form_of(declared, ndim)[0] or []
+
+
+def _form_of(declared: str, ndim: int) -> tuple[list[str] | None, str | None]:
+    """Return axes and dtype of the form that is declared for so many axes, None where there is none."""
+    forms = [_DECLARED.fullmatch(form) for form in declared.split(" or ")]
+    return next(
+        (
+            (extents, form[2] or forms[-1][2])  # type: ignore[index]  # what is declared has the form
+            for form in forms
+            if form is not None and len(extents := _extents(form[1])) == ndim
+        ),
+        (None, None),
+    )
 
 
 def _extents(text: str) -> list[str]:

@@ -128,6 +128,8 @@ class Batch(Result):
         "mask": "(T, B) bool",
         "lengths": "(B,) int64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"C": "target"}
+    _rows: ClassVar[str] = "inputs"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -54,6 +54,8 @@ class CapturedNetwork(Result):
         "lengths": "(B,) int64",
         "initial_state": "(B, N)",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"I": "model_input", "N": "state_number"}
+    _rows: ClassVar[str] = "inputs"
 
     def __post_init__(self) -> None:
         super().__post_init__()

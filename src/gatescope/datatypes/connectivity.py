@@ -49,6 +49,8 @@ class Connectivity(Result):
         "source_step": "(C,) int64",
         "log_norm": "(R, C, B) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"R": "target_step", "C": "source_step"}
+    _rows: ClassVar[str] = "log_norm"
 
     def table(self) -> Table:
         """Return the mean log-norm at some distances between input and output, of each sequence."""

@@ -126,6 +126,8 @@ class Diagnosis(Result):
         "clamped_exponent": "(M,) float64",
         "clamped_error": "(M,) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"5": "quantile", "M": "clamp"}
+    _labels: ClassVar[Mapping[str, object]] = {"gate": "gates", "quantile": QUANTILES}
 
     def __post_init__(self) -> None:
         super().__post_init__()

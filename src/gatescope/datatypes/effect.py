@@ -60,6 +60,7 @@ class Effect(Result):
     arms: tuple[str, ...] = ()
 
     _axes: ClassVar[Mapping[str, str]] = {"differences": "(n,) float64"}
+    _dims: ClassVar[Mapping[str, str]] = {"n": "pair"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ import numpy as np
 from gatescope.checks.arrays import Array
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, listing, number
+from gatescope.reporting.text import NumberText, counted, listing, number
 
 _SHOWN_POINTS = 20
 
@@ -64,6 +64,8 @@ class FixedPoints(Result):
         "found_by": "(P,) int64",
         "state_names": "(S,)",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"P": "point", "S*H": "eigenvalue"}
+    _labels: ClassVar[Mapping[str, object]] = {"state": "state_names"}
 
     @property
     def count(self) -> int:
@@ -106,7 +108,14 @@ class FixedPoints(Result):
         """Return the first 20 fixed points, a row each."""
         slowest, radius = self.time_constants(), self.spectral_radius()
         rows = [
-            (p, self._kind(p), radius[p], slowest[p, 0], f"{self.residual[p]:.1e}", self.found_by[p])
+            (
+                p,
+                self._kind(p),
+                radius[p],
+                slowest[p, 0],
+                NumberText(f"{self.residual[p]:.1e}", self.residual[p]),
+                self.found_by[p],
+            )
             for p in range(min(self.count, _SHOWN_POINTS))
         ]
         header = (

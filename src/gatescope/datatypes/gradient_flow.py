@@ -17,7 +17,7 @@ from gatescope.datatypes.lyapunov_sentences import AT_REST, not_stable
 from gatescope.datatypes.result import ComparedByValue, Result
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.table import Table, over_sequences, per_sequence, some
-from gatescope.reporting.text import counted, number, steps
+from gatescope.reporting.text import NumberText, counted, number, steps
 
 _HALF = 0.5  # R^2 of a slope that is no more than what strays about it
 
@@ -123,6 +123,7 @@ class GradientFlow(Result):
         "source_steps": "(B,) int64",
         "moved": "(B,) bool",
     }
+    _rows: ClassVar[str] = "log_norm"
 
     def table(self) -> Table:
         """Return rate, half-life and fit of each sequence, and its norm at some of the lags."""
@@ -134,7 +135,10 @@ class GradientFlow(Result):
                 ("steps to half", self.steps_to_half()),
                 ("decay rate, nats per step", np.where(rate.is_rate, rate.value, np.nan)),
                 ("asymptotic half-life, steps", np.where(rate.is_rate, half.value, np.nan)),
-                (f"R² of the fit, lags {first:,} to {last:,}", [f"{r:.3f}" for r in rate.r_squared]),
+                (
+                    f"R² of the fit, lags {first:,} to {last:,}",
+                    [NumberText(f"{r:.3f}", r) for r in rate.r_squared],
+                ),
             ]
         decades = self.log_norm / np.log(10)
         rows += [(f"log10 of the norm at lag {self.lag[at]:,}", decades[at]) for at in some(len(self.lag))]

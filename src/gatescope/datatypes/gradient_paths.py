@@ -13,7 +13,7 @@ from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.result import Result
 from gatescope.reporting.table import Table, some
-from gatescope.reporting.text import counted, percent
+from gatescope.reporting.text import NumberText, counted, percent
 
 DIRECT = "direct"  # the name of the path from state to state
 CANCELS = 100  # times the norm of the whole: where the parts' norms are more, a part's fraction says nothing
@@ -81,6 +81,8 @@ class GradientPaths(Result):
         "exponents": "(L, B) int64",
         "source_steps": "(B,) int64",
     }
+    _labels: ClassVar[Mapping[str, object]] = {"path": "paths"}
+    _rows: ClassVar[str] = "log_norm"
 
     def table(self) -> Table:
         """Return the norm of the gradient of the first sequence at some of the lags, and the fraction of each path.
@@ -93,7 +95,7 @@ class GradientPaths(Result):
                 self.lag[at],
                 decades[at],
                 *(
-                    [f"norm {_power(part)}" for part in parts[at]]
+                    [NumberText(f"norm {_power(part)}", {"log10 of the norm": part}) for part in parts[at]]
                     if self.cancels[at, 0]
                     else map(percent, self.fraction[at, :, 0])
                 ),

@@ -39,6 +39,7 @@ class Gradients(Result):
         "initial_state": "(B, S, H)",
         "adjoint": "(T+1, B, S, H)",
     }
+    _rows: ClassVar[str] = "adjoint"
 
     def table(self) -> Table:
         """Return the norms of the gradients of the weights, the inputs and the initial state."""

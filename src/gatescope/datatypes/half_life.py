@@ -130,6 +130,7 @@ class HalfLife(Result):
         "cut_step": "(B,) int64",
         "moved": "(B,) bool",
     }
+    _rows: ClassVar[str] = "by_adjoint"
 
     @classmethod
     def from_rates(cls, **fields: Any) -> Self:

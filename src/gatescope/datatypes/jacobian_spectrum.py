@@ -52,6 +52,8 @@ class JacobianSpectrum(Result):
         "log_singular": "(L, B, k) float64",
         "source_steps": "(B,) int64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"k": "singular_value"}
+    _rows: ClassVar[str] = "log_singular"
 
     def sequence(self, number: int) -> JacobianSpectrum:
         """Return the spectrum of one sequence, at the lags that it has."""

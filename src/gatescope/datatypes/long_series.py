@@ -14,7 +14,7 @@ from gatescope.checks.numbers import check_choice, check_count, check_type
 from gatescope.datatypes.result import Result
 from gatescope.errors import ShapeError, ValueRangeError
 from gatescope.reporting.table import Table
-from gatescope.reporting.text import counted, number, percent, with_interval
+from gatescope.reporting.text import counted, percent, with_interval
 
 PUBLISHED_SIZE = {"seeds": 10, "epochs": 1000, "steps": 20_000, "sequences": 40}
 PUBLISHED_UNITS = 16
@@ -113,6 +113,9 @@ class LongSeriesResult(Result):
         "status": "(C,)",
         "seconds": "(C, S) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"C": "cell", "S": "seed"}
+    _labels: ClassVar[Mapping[str, object]] = {"cell": "cells", "seed": "seeds"}
+    _rows: ClassVar[str] = "loss"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,7 +169,7 @@ class LongSeriesResult(Result):
             (name, *(self.mean(values, cell).text() for cell in self.cells))
             for name, values in quantities.items()
         ]
-        baseline = ("baseline: the best constant", *[number(self.baseline)] * len(self.cells))
+        baseline = ("baseline: the best constant", *[self.baseline] * len(self.cells))
         return Table(("", *self.cells), [*rows, baseline], self.summary().partition("\n")[0])
 
     def index(self, cell: str) -> int:

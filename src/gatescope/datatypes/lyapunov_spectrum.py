@@ -139,6 +139,9 @@ class LyapunovSpectrum(Result):
         "between_error": "(B, k) float64",
         "layer": "(B, k) int64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"M": "running_step", "3": "setting"}
+    _labels: ClassVar[Mapping[str, object]] = {"setting": ("transient", "qr_every", "steps")}
+    _rows: ClassVar[str] = "exponents"
 
     def sequence(self, number: int) -> LyapunovSpectrum:
         """Return the spectrum of one sequence, as it is when it is measured alone."""

@@ -60,6 +60,8 @@ class Params(Exported, Result):
         "bias_ih": "(G*H,)",
         "bias_hh": "(G*H,)",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"I": "input"}
+    _labels: ClassVar[Mapping[str, object]] = {"gate": "gate_names"}
 
     @property
     def gate_names(self) -> tuple[str, ...]:

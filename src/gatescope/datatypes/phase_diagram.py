@@ -72,6 +72,8 @@ class PhaseDiagram(Result):
         "half_life": "(C, G, N)",
         "diverged": "(C, G, N) bool",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"C": "scheme", "G": "gain", "N": "bias"}
+    _rows: ClassVar[str] = "decay_rate"
 
     def table(self) -> Table:
         """Return where gradients begin to explode, and the longest half-life, for each scheme and bias."""

@@ -15,6 +15,7 @@ import numpy as np
 from gatescope.checks.arrays import Array, is_array, on_device
 from gatescope.checks.numbers import check_type, is_whole
 from gatescope.datatypes.axes import check_axes
+from gatescope.datatypes.exchanged import Exchanged
 from gatescope.errors import (
     DtypeError,
     FileFormatError,
@@ -82,8 +83,8 @@ def _same(value: object, other: object) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(ComparedByValue):
-    """What all results share: they can be saved, loaded, and tell where they come from.
+class Result(Exchanged, ComparedByValue):
+    """What all results share: they can be saved, loaded, given to other libraries, and tell where they come from.
 
     `provenance` holds versions, device, dtype, seed and command, as far as they apply.
 

@@ -52,6 +52,8 @@ class Saturation(Result):
         "shut": "(K, H) float64",
         "open": "(K, H) float64",
     }
+    _labels: ClassVar[Mapping[str, object]] = {"gate": "gates"}
+    _rows: ClassVar[str] = "shut"
 
     def gate(self, name: str) -> tuple[Array, Array]:
         """Return the fractions shut and open of one gate, (H,) each."""

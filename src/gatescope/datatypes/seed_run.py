@@ -76,6 +76,8 @@ class SeedRun(Result):
         "validation_loss": "(V,) float64",
         "training_loss": "(V,) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"V": "validation_update"}
+    _rows: ClassVar[str] = "validation_loss"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))

@@ -228,6 +228,7 @@ class Stack(Exported, Result):
         "readout_weight": "(O, H)",
         "readout_bias": "(O,)",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"H": "readout_unit"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,6 +40,7 @@ class StackGradients(ByLayer[Gradients]):
     inputs: Array
 
     _axes: ClassVar[Mapping[str, str]] = {**ByLayer._axes, "inputs": "(T, B, I)"}
+    _dims: ClassVar[Mapping[str, str]] = {"I": "model_input"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -70,6 +70,7 @@ class SweepResult(Result):
         "messages": "(N,)",
         "seconds": "(N,) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"N": "point"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

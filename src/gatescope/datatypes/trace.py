@@ -72,6 +72,12 @@ class Trace(Result):
         "clamp": "(G, H) float64",
         "gate_ranges": "(K,)",
     }
+    _by_name: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "states": ("S", "state_names"),
+        "gates": ("K", "gate_names"),
+    }
+    _also: ClassVar[Mapping[str, str]] = {"mask": "(T, B) bool"}
+    _rows: ClassVar[str] = "gates"
 
     def to_host(self) -> Trace:
         """Return the trace in NumPy arrays, itself if it is; waits for the run to end."""

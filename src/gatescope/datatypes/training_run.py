@@ -133,6 +133,14 @@ class History(Result):
         "saturation": "(M, layers, K, 2) float64",
         "seconds": "(E,) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {
+        "V": "validation_epoch",
+        "M": "probe_epoch",
+        "heads": "head",
+        "layers": "layer",
+        "K": "gate_number",
+    }
+    _rows: ClassVar[str] = "loss"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -204,6 +212,8 @@ class TrainingRun(Result):
         "snapshot_epoch": "(M,) int64",
         "snapshots": "(M, N)",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"M": "snapshot_epoch", "N": "weight"}
+    _rows: ClassVar[str] = "history"
 
     def __post_init__(self) -> None:
         super().__post_init__()

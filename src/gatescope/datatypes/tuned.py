@@ -57,6 +57,7 @@ class Tuned(Result):
         "validation_loss": "(P,) float64",
         "seeds": "(P,) int64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"P": "point"}
 
     def summary(self) -> str:
         """Return what was chosen, and whether it lies at the edge of what was tried."""

@@ -172,10 +172,8 @@ class Verdict(Result):
             (name, with_error(*pair), f"n {self.seeds}" if self.seeds else "")
             for name, pair in self.measured.items()
         ]
-        rows += [(name, number(value), "roundings apart") for name, value in self.equalities.items()]
-        rows += [
-            (name, number(value), "roundings apart, must differ") for name, value in self.controls.items()
-        ]
+        rows += [(name, value, "roundings apart") for name, value in self.equalities.items()]
+        rows += [(name, value, "roundings apart, must differ") for name, value in self.controls.items()]
         rows += [
             (each.what, each.row()[2], f"published: {number(each.published)}") for each in self.published
         ]

@@ -80,6 +80,9 @@ class WatchHistory(Result):
         "seconds": "(M,) float64",
         "loop_seconds": "(M,) float64",
     }
+    _dims: ClassVar[Mapping[str, str]] = {"M": "step", "L": "layer", "K": "gate_number"}
+    _labels: ClassVar[Mapping[str, object]] = {"layer": "layers"}
+    _rows: ClassVar[str] = "decay_rate"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatescope.reporting.text import number, show
+from gatescope.reporting.text import number, plain, show
 
 _MOST_ROWS, _MOST_SEQUENCES = 8, 6  # that a reader takes in
 
@@ -39,6 +39,34 @@ class Table(NamedTuple):
         [['1,000', '0.25'], ['2,000', '–']]
         """
         return [[show(value) for value in row] for row in self.rows]
+
+    def names(self) -> list[str]:
+        """Return a name for each column, no two alike; the first is ``"quantity"`` where it has no heading.
+
+        Examples
+        --------
+        >>> from gatescope.reporting.table import Table
+        >>> Table(("", "norm", ""), []).names()
+        ['quantity', 'norm', 'column 3']
+        """
+        names: list[str] = []
+        for index, heading in enumerate(self.header):
+            name = str(heading) or (f"column {index + 1}" if index else "quantity")
+            names.append(name if name not in names else f"{name} ({index + 1})")
+        return names
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as programs want them: by the names of the columns, numbers with all their digits.
+
+        Examples
+        --------
+        >>> from gatescope.reporting.table import Table
+        >>> from gatescope.reporting.text import percent
+        >>> Table(("gate", "shut"), [("f", percent(1 / 3)), ("i", float("nan"))]).records()
+        [{'gate': 'f', 'shut': 0.3333333333333333}, {'gate': 'i', 'shut': None}]
+        """
+        names = self.names()
+        return [dict(zip(names, map(plain, row), strict=True)) for row in self.rows]
 
     def markdown(self) -> str:
         r"""Return header and rows as a table in Markdown.

@@ -1,4 +1,7 @@
-"""Numbers, errors, steps, fractions, bytes and lists as a reader wants to see them: each text is made here alone."""
+"""Numbers, errors, steps, fractions, bytes and lists as a reader wants to see them: each text is made here alone.
+
+Programs get the numbers of such texts with all their digits, by `plain`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,26 @@ from typing import Any
 import numpy as np
 
 NOT_KNOWN = "–"
+
+
+class NumberText(str):
+    """A text that shows a number, and the number itself, which programs are given.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.text import percent
+    >>> percent(1 / 3), percent(1 / 3).value
+    ('33.3 %', 0.3333333333333333)
+    """
+
+    __slots__ = ("value",)
+    value: Any
+
+    def __new__(cls, text: str, value: Any = None) -> NumberText:
+        """Return the text, which keeps the value."""
+        made = super().__new__(cls, text)
+        made.value = value
+        return made
 
 
 def number(value: Any) -> str:
@@ -46,7 +69,8 @@ def with_error(value: Any, error: Any) -> str:
     >>> with_error(-0.69312, 0.0123), with_error(0.5, float("nan"))
     ('−0.6931 ± 0.012', '0.5')
     """
-    return f"{number(value)} ± {float(error):.2g}" if math.isfinite(error) else number(value)
+    text = f"{number(value)} ± {float(error):.2g}" if math.isfinite(error) else number(value)
+    return NumberText(text, {"value": value, "error": error})
 
 
 def with_interval(value: float, low: float, high: float, *, unit: str = "") -> str:
@@ -58,13 +82,14 @@ def with_interval(value: float, low: float, high: float, *, unit: str = "") -> s
     >>> with_interval(1.0134, 0.99612, 1.0249), with_interval(1.0134, 1.0013, 1.0249)
     ('1.01 [0.996, 1.02]', '1.013 [1.001, 1.025]')
     """
+    written = {"value": value, "low": low, "high": high}
     if math.isnan(value):
-        return "-"
+        return NumberText("-", written)
     digits = 3
     while digits < 9 and any(float(f"{bound:.{digits}g}") == 1 != bound for bound in (low, high)):
         digits += 1
     interval = "" if math.isnan(low) else f" [{low:.{digits}g}, {high:.{digits}g}]"
-    return f"{value:.{digits}g}{interval}{unit}"
+    return NumberText(f"{value:.{digits}g}{interval}{unit}", written)
 
 
 def percent(fraction: Any) -> str:
@@ -77,8 +102,8 @@ def percent(fraction: Any) -> str:
     ('12.3 %', '−5.0 %', '–')
     """
     if fraction is None or not math.isfinite(fraction):
-        return NOT_KNOWN
-    return f"{100 * float(fraction):.1f} %".replace("-", "−")
+        return NumberText(NOT_KNOWN, fraction)
+    return NumberText(f"{100 * float(fraction):.1f} %".replace("-", "−"), float(fraction))
 
 
 def counted(count: int, noun: str) -> str:
@@ -141,11 +166,12 @@ def byte_count(count: float) -> str:
     >>> byte_count(512), byte_count(3 << 20)
     ('512 B', '3.00 MiB')
     """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.2f} {unit}"
-        count /= 1024
-    return f"{count:.2f} TiB"
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return NumberText(f"{size:.0f} B" if unit == "B" else f"{size:.2f} {unit}", count)
 
 
 def listing(items: Iterable[Any], *, most: int | None = None, form: Callable[[Any], str] = str) -> str:
@@ -206,4 +232,31 @@ def show(value: Any) -> str:
         return f"array {value.dtype}{list(value.shape)}"
     if isinstance(value, list | tuple):
         return listing(value, form=show)
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """Return any value of a table as programs want it: Python's own types, numbers with all digits, NaN as None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatescope.reporting.text import plain, with_error
+    >>> plain(np.float32(0.25)), plain(float("nan")), plain(with_error(1 / 3, 0.1)), plain((1, "a"))
+    (0.25, None, {'value': 0.3333333333333333, 'error': 0.1}, [1, 'a'])
+    """
+    if isinstance(value, NumberText):
+        return plain(value.value)
+    if isinstance(value, np.ndarray):
+        value = value.item() if value.size == 1 else value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
     return str(value)
