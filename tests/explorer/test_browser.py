@@ -196,9 +196,9 @@ def test_every_field_and_the_address(page, file):
 
 def test_another_run_is_shown_as_text(page):
     assert page.execute_script("return document.documentElement.dataset.ready") == HOSTILE
-    assert choose(page, "view", "1")["view"] == 1
+    choose(page, "view", "1")
     until(page, "document.documentElement.dataset.ready === 'gru'")
-    assert state(page)["gate"] == "z"
+    assert (state(page)["view"], state(page)["gate"]) == (1, "z")
     assert not page.execute_script("return document.querySelectorAll('img').length")
 
 

@@ -53,13 +53,16 @@ def reduced(series: Array, every: int) -> tuple[Array, Array, Array]:
     NaN where one of a run is NaN.
     """
     parts: list[tuple[Array, Array, Array]] = []
-    rows = max(1, _PIECE // (every * max(1, series.shape[1]))) * every
+    units = series.shape[1]
+    rows = max(1, _PIECE // (every * max(1, units))) * every
     for begin in range(0, len(series), rows):
-        piece = np.asarray(series[begin : begin + rows], np.float64)
-        starts = np.arange(0, len(piece), every)
-        counts = np.diff(np.append(starts, len(piece)))[:, None]
-        with np.errstate(invalid="ignore"):  # infinities of both signs
-            mean = np.add.reduceat(piece / counts.repeat(counts[:, 0], axis=0), starts, axis=0)
-        parts.append((np.minimum.reduceat(piece, starts), mean, np.maximum.reduceat(piece, starts)))
+        piece = np.ascontiguousarray(series[begin : begin + rows])
+        whole = len(piece) // every * every
+        for part, size in ((piece[:whole], every), (piece[whole:], len(piece) - whole)):
+            if part.size:
+                runs = part.reshape(-1, size, units)
+                with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs
+                    mean = runs.mean(axis=1, dtype=np.float64)
+                parts.append((runs.min(axis=1), mean, runs.max(axis=1)))
     least, mean, greatest = (np.concatenate(part) for part in zip(*parts, strict=True))
     return least, np.clip(mean, least, greatest), greatest

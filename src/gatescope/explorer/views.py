@@ -144,7 +144,8 @@ def _block(series: Array, detail: Detail, *, gate: bool = False) -> dict[str, An
     parts = {"mean": series}
     if detail.every > 1:
         parts = dict(zip(("min", "mean", "max"), reduced(series, detail.every), strict=True))
-    coding = coding_of(series, bits, gate=gate)
+    edges = np.stack([parts["min"], parts["max"]]) if detail.every > 1 else series
+    coding = coding_of(edges, bits, gate=gate)
     codes = {name: packed(encode(part, coding)) for name, part in parts.items()}
     return {"coding": fields(coding), "series": int(series.shape[1]), "codes": codes}
 

@@ -3,9 +3,9 @@
 const source = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const form = find("controls").elements, canvas = find("panels");
-const read = new Map(); // views that are decoded, by their number
+const read = new Map(); // views that are decoded, or being decoded, by their number
 let state = settled(fromFragment(location.hash), source.views), view = null, plan = null, order = [], shownSteps = null;
-let places = [], waiting = false, numbers = "", resting = 0;
+let places = [], waiting = false, numbers = "", resting = 0, opening = null;
 
 function look() {
   const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -49,20 +49,22 @@ function rest(colors) {
 }
 
 function change(next) {
-  const before = state.view;
-  state = settled({ ...state, ...next }, source.views);
-  if (document.documentElement.dataset.theme !== state.theme) document.documentElement.dataset.theme = state.theme;
-  if (state.view !== before || !view) return open();
+  const wanted = settled({ ...state, ...next }, source.views);
+  if (document.documentElement.dataset.theme !== wanted.theme) document.documentElement.dataset.theme = wanted.theme;
+  if (!view || wanted.view !== state.view) return open(wanted);
+  state = wanted;
   if (!waiting) requestAnimationFrame(draw);
   waiting = true;
 }
 
-async function open() {
-  const number = state.view;
-  find("wait").hidden = false;
-  if (!read.has(number)) read.set(number, await readView(source.views[number]));
-  if (number !== state.view) return;
-  view = read.get(number);
+// Show another run once it is decoded: until then the state is that of the one that is shown.
+async function open(wanted) {
+  const number = wanted.view;
+  [opening, find("wait").hidden] = [wanted, false];
+  if (!read.has(number)) read.set(number, readView(source.views[number]));
+  const opened = await read.get(number);
+  if (opening !== wanted) return;
+  [state, view] = [wanted, opened];
   form.gate.replaceChildren(...view.rows.map((row) => new Option(describe(row), row.name)));
   form.unit.max = view.units - 1;
   find("wait").hidden = true;
@@ -139,10 +141,10 @@ find("scatter").addEventListener("click", (event) => {
 
 find("controls").addEventListener("change", (event) => change({ [event.target.name]: event.target.value, ...(event.target.name === "view" ? { last: state.last } : {}) }));
 find("controls").addEventListener("submit", (event) => event.preventDefault());
-find("step").addEventListener("input", (event) => choose(Number(event.target.value)));
+find("step").addEventListener("input", (event) => view && choose(Number(event.target.value)));
 find("closer").addEventListener("click", () => change(zoomed(state, 0.5, centre())));
 find("farther").addEventListener("click", () => change(zoomed(state, 2, centre())));
-find("whole").addEventListener("click", () => change({ first: 0, last: view.steps }));
+find("whole").addEventListener("click", () => change({ first: 0, last: source.views[state.view].steps }));
 
 const neighbor = (rows) => order[clamp(order.indexOf(state.unit) + rows, 0, order.length - 1)];
 const KEYS = {
@@ -163,8 +165,9 @@ function save(blob, suffix) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-find("png").addEventListener("click", () => canvas.toBlob((blob) => save(blob, "png")));
+find("png").addEventListener("click", () => view && canvas.toBlob((blob) => save(blob, "png")));
 find("svg").addEventListener("click", () => {
+  if (!view) return;
   const pen = new SvgPen(plan.width, plan.height);
   paint(pen, plan, view, state, order, look());
   save(new Blob([pen.toString()], { type: "image/svg+xml" }), "svg");
