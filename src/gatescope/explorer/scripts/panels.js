@@ -106,7 +106,7 @@ function drawBar(pen, { x, y, width }, { low, high, asOdds, table }, row, { quie
   const right = end - 7 * most.length - 4;
   pen.text(most, end, y - 5, quiet, { align: "right", size: 11 });
   pen.image(pictured(image), right - size, y - 14, size, 9);
-  pen.text(`${asOdds ? "log-odds " : ""}${format(low, error)}`, right - size - 4, y - 5, quiet, { align: "right", size: 11 });
+  pen.text(`${asOdds && width > 500 ? "log-odds " : ""}${format(low, error)}`, right - size - 4, y - 5, quiet, { align: "right", size: 11 });
 }
 
 // Draw curves, and of columns of several steps a band from the least to the greatest.
