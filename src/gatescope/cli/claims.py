@@ -14,7 +14,7 @@ import typer
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
-from gatescope.cli.options import INTERRUPTED, PartOption, SchedulerOption
+from gatescope.cli.options import INTERRUPTED, FormatOption, PartOption, SchedulerOption
 from gatescope.cli.outputs import check_outputs
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, file_sizes, on_terminal, print_table, report
@@ -79,6 +79,7 @@ def claims(
         metavar="FOLDER",
         panel=OUTPUT,
     ),
+    form: FormatOption = "table",
 ) -> None:
     """Put what people say of RNN, LSTM and GRU to the test.
 
@@ -131,11 +132,9 @@ def claims(
                 verdicts = beside_published(verdicts, study, archives=archives, log=log)
     if out is not None:
         write_claims(verdicts, out)
-    print_table(verdicts_table(verdicts))
-    for letter, text in TEXTS.items():
-        echo(f"{letter}: {text}")
-    for verdict in verdicts:
-        echo(f"{verdict.number} {verdict.text}: {verdict.reason}")
+    notes = [f"{letter}: {text}" for letter, text in TEXTS.items()]
+    notes += [f"{verdict.number} {verdict.text}: {verdict.reason}" for verdict in verdicts]
+    print_table(verdicts_table(verdicts), notes)
     if out is not None:
         echo(f"written: {file_sizes([out / name for name in FILES])}")
     echo(f"took {duration(perf_counter() - began)}")
@@ -173,7 +172,9 @@ def _study(
     with place as folder:
         study = Study(folder=folder, quick=not full, progress=on_terminal(), **chosen_options)
         if full:
-            print_table(plan(chosen, cores=workers or default_threads(), seeds=study.seeds, folder=folder))
+            print_table(
+                plan(chosen, cores=workers or default_threads(), seeds=study.seeds, folder=folder), aside=True
+            )
         try:
             with opened(scheduler, workers) as executor:
                 yield dataclasses.replace(study, executor=executor)

@@ -23,6 +23,7 @@ from gatescope.cli.options import (
     DEFAULT_UNITS,
     DeviceOption,
     FolderOption,
+    FormatOption,
     InputOptions,
     SeedOption,
     ThreadsOption,
@@ -64,6 +65,7 @@ def compare(
     ),
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
+    form: FormatOption = "table",
 ) -> None:
     """Compare cells and models over one series: cost, gates, and how fast the gradient decays.
 
@@ -148,9 +150,7 @@ def compare(
         progress=on_terminal(),
     )
     title, *explanation = comparison.summary().splitlines()
-    print_table(comparison.table()._replace(title=f"{inputs.source}: {title}"))
-    for line in explanation:
-        echo(line)
+    print_table(comparison.table()._replace(title=f"{inputs.source}: {title}"), explanation)
     list_files(files, out)
     size = byte_count(sum(file.stat().st_size for file in files))
     echo(f"{len(files)} files in {out}, {size}; start with {files[-1]}")

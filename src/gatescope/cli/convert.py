@@ -9,7 +9,7 @@ import typer
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import WEIGHTS, command, option
-from gatescope.cli.options import NONLINEARITY, RESET_AFTER, OverwriteOption
+from gatescope.cli.options import NONLINEARITY, RESET_AFTER, FormatOption, OverwriteOption
 from gatescope.reporting.terminal import echo, file_sizes, print_table
 
 
@@ -31,6 +31,7 @@ def convert(
         None, "Precision: float32 or float64.  Default: that of the file.", panel=WEIGHTS
     ),
     overwrite: OverwriteOption = False,
+    form: FormatOption = "table",
 ) -> None:
     """Read the recurrent layers of a file, of any framework, and write them for PyTorch, ONNX or gatescope."""
     from gatescope.cli.outputs import check_file, check_new, check_not_read
@@ -49,7 +50,5 @@ def convert(
         )
         save_weights(target, model)
         left_out = list_weights(source).summary().splitlines()[1:]
-    print_table(model.table())
-    for line in left_out:
-        echo(line)
+    print_table(model.table(), left_out)
     echo(f"wrote {file_sizes([target])}")

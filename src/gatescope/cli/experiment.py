@@ -9,7 +9,14 @@ import typer
 
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import COMPUTATION, command, option
-from gatescope.cli.options import INTERRUPTED, FolderOption, PartOption, SchedulerOption, ThreadsOption
+from gatescope.cli.options import (
+    INTERRUPTED,
+    FolderOption,
+    FormatOption,
+    PartOption,
+    SchedulerOption,
+    ThreadsOption,
+)
 from gatescope.cli.outputs import check_writable
 from gatescope.cli.parsing import cell_names
 from gatescope.cli.plots import check_plotting
@@ -58,6 +65,7 @@ def long_series(
     ),
     scheduler: SchedulerOption = None,
     part: PartOption = None,
+    form: FormatOption = "table",
 ) -> None:
     """Train LSTM and GRU on 40 series of 20,000 steps for 1,000 epochs, and compare with the published curves.
 
@@ -102,7 +110,5 @@ def long_series(
         raise typer.Exit(INTERRUPTED) from None
     with working(f"writing into {out}"):
         files = write_report(result, out)
-    print_table(table(result))
-    for sentence in sentences(result):
-        echo(sentence)
+    print_table(table(result), sentences(result))
     echo(f"written: {file_sizes(files)}")

@@ -23,11 +23,12 @@ from gatescope.cli.explore import explore
 from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
 from gatescope.cli.run import run
+from gatescope.cli.show import show
 from gatescope.cli.train.command import train
 from gatescope.cli.train.help import TrainCommand
 from gatescope.cli.weights import weights
 from gatescope.errors import GatescopeError
-from gatescope.reporting.terminal import report
+from gatescope.reporting.terminal import format_of_a_command, report
 
 
 class _Group(TyperGroup):
@@ -35,7 +36,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with warnings_as_notes():
+            with warnings_as_notes(), format_of_a_command():
                 return super().invoke(ctx)
         except GatescopeError as error:
             text = message(error)
@@ -103,6 +104,7 @@ app.command(
     cls=TrainCommand,
     epilog=_examples("train adding --steps 100 --cell gru", "train own --data series.csv --epochs 50"),
 )(train)
+app.command(epilog=_examples("show life.npz", "show flow.npz --values --format json"))(show)
 app.command(epilog=_examples("weights model.keras", "weights encoder.pt decoder.onnx"))(weights)
 app.command(epilog=_examples("convert model.keras model.onnx"))(convert)
 app.add_typer(experiments, name="experiment", help="Repeat published experiments.")

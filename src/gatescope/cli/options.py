@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from gatescope.cli.groups import COMPUTATION, INPUTS, OUTPUT, WEIGHTS, option
+from gatescope.reporting.terminal import FORMATS, print_as
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 DEFAULT_CELLS = "rnn,gru,lstm"
@@ -81,6 +82,18 @@ PartOption = Annotated[
 ]
 FolderOption = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Folder to write the files into.", rich_help_panel=OUTPUT)
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="|".join(FORMATS),
+        help="How to print the numbers: a table to read; json, an object a line, with all digits and null for what is "
+        "not finite; or csv.  With these two all else goes to stderr.",
+        rich_help_panel=OUTPUT,
+        callback=print_as,
+        expose_value=False,
+    ),
 ]
 OverwriteOption = Annotated[
     bool,

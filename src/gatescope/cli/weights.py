@@ -9,6 +9,7 @@ import typer
 
 from gatescope.cli.errors import message, naming
 from gatescope.cli.groups import COMPUTATION
+from gatescope.cli.options import FormatOption
 from gatescope.errors import WeightFormatError
 from gatescope.reporting.terminal import echo, print_table, report
 
@@ -24,6 +25,7 @@ def weights(
             rich_help_panel=COMPUTATION,
         ),
     ] = False,
+    form: FormatOption = "table",
 ) -> None:
     """List the recurrent layers in files of PyTorch, Keras, ONNX, Flax or Equinox, without loading them."""
     from gatescope.io.weights import list_weights
@@ -32,9 +34,8 @@ def weights(
     for file in files:
         with naming(source="FILE"):
             stored = list_weights(file)
-        print_table(stored.table()._replace(title=f"{file.name}: {stored.table().title}"))
-        for line in stored.summary().splitlines()[1:]:
-            echo(line)
+        table = stored.table()._replace(title=f"{file.name}: {stored.table().title}")
+        print_table(table, stored.summary().splitlines()[1:])
         if verify:
             unverified |= not _verified(file, stored)
     if unverified:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.labelled import long_form
 from gatescope.datatypes.result import Result
 
@@ -16,13 +15,6 @@ def in_pandas(result: Result, of: str | None = None) -> pandas.DataFrame:
     """Return a result as `Exchanged.to_dataframe` says."""
     import pandas
 
-    inner = getattr(result, result._rows) if result._rows else None
-    if isinstance(inner, Result):
-        return in_pandas(inner, of)
-    if isinstance(result, ByLayer):
-        frames = {name: in_pandas(part, of) for name, part in result.items()}
-        layers = pandas.concat(frames, names=["layer", None])
-        return layers.reset_index("layer").reset_index(drop=True)
     columns = long_form(result, of)
     if columns is not None:
         return pandas.DataFrame(columns)

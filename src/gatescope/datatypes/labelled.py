@@ -24,6 +24,7 @@ from gatescope._version import __version__
 from gatescope.checks.arrays import Array
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes.axes import axes_of
+from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.vocabulary import AXES, SIDES, words
 from gatescope.reporting.text import plain
@@ -80,6 +81,11 @@ def long_form(result: Result, of: str | None = None) -> dict[str, Array] | None:
     -------
     dict of str to (N,) array, or None
     """
+    inner = getattr(result, result._rows, None) if result._rows else None
+    if isinstance(inner, Result):
+        return long_form(inner, of)
+    if isinstance(result, ByLayer):
+        return _layers_together({name: long_form(part, of) for name, part in result.items()})
     if of is None and not result._rows:
         return None
     parts = labelled(result)
@@ -98,6 +104,22 @@ def long_form(result: Result, of: str | None = None) -> dict[str, Array] | None:
         # What is of one sequence, say, and not of its steps, would only be repeated.
         if own == dims or (own and own[0] == dims[0] and set(own) < set(dims)):
             columns[each] = _spread(variable.values, tuple(map(dims.index, own)), shape)
+    return columns
+
+
+def _layers_together(tables: Mapping[str, dict[str, Array] | None]) -> dict[str, Array] | None:
+    """Return the long tables of layers as one, whose first column is the layer; NaN where a layer has no column."""
+    if any(table is None for table in tables.values()):
+        return None
+    known = {name: table for name, table in tables.items() if table is not None}
+    sizes = {name: len(next(iter(table.values()))) for name, table in known.items()}
+    columns = {"layer": np.repeat(np.array([*sizes]), [*sizes.values()])}
+    for name in dict.fromkeys(name for table in known.values() for name in table):
+        kind = next(table[name].dtype.kind for table in known.values() if name in table)
+        nothing: Any = "" if kind == "U" else np.nan
+        columns[name] = np.concatenate(
+            [table.get(name, np.full(sizes[layer], nothing)) for layer, table in known.items()]
+        )
     return columns
 
 

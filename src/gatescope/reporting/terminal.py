@@ -8,11 +8,14 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from gatescope.checks.numbers import check_choice
 from gatescope.errors import printable
+from gatescope.reporting.machine import csv_text, json_line
 from gatescope.reporting.text import byte_count
 
 if TYPE_CHECKING:
@@ -24,6 +27,29 @@ if TYPE_CHECKING:
 # What numbers and headings hold beyond ASCII; a minus must not become a question mark.
 _ASCII = str.maketrans({"−": "-", "–": "-", "²": "^2", "∞": "inf", "×": "x", "·": "*", "±": "+-"})
 _WIDTH = 160  # of tables that do not go to a terminal
+FORMATS = ("table", "json", "csv")
+_format: ContextVar[str] = ContextVar("format", default=FORMATS[0])
+
+
+@contextmanager
+def format_of_a_command() -> Iterator[None]:
+    """Undo at the end what `print_as` has chosen."""
+    token = _format.set(FORMATS[0])
+    try:
+        yield
+    finally:
+        _format.reset(token)
+
+
+def print_as(chosen: str) -> str:
+    """Choose how the command prints its tables, one of `FORMATS`; with all but tables, sentences go to stderr."""
+    _format.set(check_choice("format", chosen, FORMATS))
+    return chosen
+
+
+def for_people() -> bool:
+    """Return whether tables are printed to be read by people."""
+    return _format.get() == FORMATS[0]
 
 
 def on_terminal() -> bool:
@@ -46,7 +72,10 @@ def encodable(text: str, stream: TextIO | None = None) -> str:
 
 
 def echo(text: str) -> None:
-    """Print a sentence on stdout."""
+    """Print a sentence on stdout, or where that is for programs on stderr."""
+    if not for_people():
+        report(text)
+        return
     typer.echo(_wrapped(encodable(text), sys.stdout))
 
 
@@ -97,8 +126,25 @@ def working(message: str) -> Iterator[None]:
         yield
 
 
-def print_table(table: Table) -> None:
-    """Print a table under its title: words begin at the left, as the first column does, numbers end at the right."""
+def print_table(table: Table, notes: Sequence[str] = (), *, aside: bool = False) -> None:
+    """Print a table under its title, and sentences about it; one `aside` is never for programs.
+
+    Words begin at the left, as the first column does, numbers end at the right.  For programs it is a line of JSON, or
+    CSV on stdout with the sentences on stderr.
+    """
+    chosen = _format.get()
+    if chosen == "json" and not aside:
+        typer.echo(json_line(table, notes))
+        return
+    if chosen == "csv" and not aside:
+        typer.echo(encodable(csv_text(table)), nl=False)
+    else:
+        _print_grid(table)
+    for note in notes:
+        echo(note)
+
+
+def _print_grid(table: Table) -> None:
     from rich.table import Table as RichTable
 
     if table.title:
@@ -114,10 +160,11 @@ def print_table(table: Table) -> None:
 
 
 def show(what: Any) -> None:
-    """Print what rich lays out on stdout."""
+    """Print what rich lays out where `echo` prints sentences."""
     from rich.console import Console
 
-    Console(width=table_width(), file=sys.stdout).print(what)
+    stream = sys.stdout if for_people() else sys.stderr
+    Console(width=table_width(), file=stream).print(what)
 
 
 def literal(text: str) -> Text:

@@ -34,6 +34,7 @@ from gatescope.cli.options import (
     ClampOption,
     DeviceOption,
     FolderOption,
+    FormatOption,
     InitialStateOption,
     InputOptions,
     ResumeOption,
@@ -68,6 +69,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
 _ALWAYS: dict[str, tuple[Any, Any]] = {
     "seed": (SeedOption, None),
     "out": (FolderOption, Path("gatescope-measured")),
+    "form": (FormatOption, "table"),
 }
 _OF_A_RUN = ("clamp", "device", "threads")
 # Arguments that the command line gives in its own way, or not at all.
@@ -305,9 +307,7 @@ class Plan:
             files += plotting.save_figure(figure, out / self.row.stem, _FORMATS)
         table, summary = result.table(), result.summary().splitlines()
         echo(f"{self.row.command}: {job.title}" if job.title else self.row.command)
-        print_table(table)
-        for line in summary[1:] if summary[0] == table.title else summary:
-            echo(line)
+        print_table(table, summary[1:] if summary[0] == table.title else summary)
         echo(f"written: {file_sizes(files)}")
 
 

@@ -11,7 +11,7 @@ import typer
 from gatescope.cli.errors import naming
 from gatescope.cli.groups import COMPUTATION, OUTPUT, command, option
 from gatescope.cli.networks import refuse
-from gatescope.cli.options import INTERRUPTED, OverwriteOption, ThreadsOption
+from gatescope.cli.options import INTERRUPTED, FormatOption, OverwriteOption, ThreadsOption
 from gatescope.cli.outputs import check_file, check_new, check_not_read, check_writable
 from gatescope.cli.plots import check_plotting
 from gatescope.cli.train.names import NAMES
@@ -58,6 +58,7 @@ def train(
     ),
     overwrite: OverwriteOption = False,
     threads: ThreadsOption = None,
+    form: FormatOption = "table",
 ) -> None:
     """Train a model on a task and store it with the history of its training: gatescope.load reads the file.
 
