@@ -124,6 +124,8 @@ gs.explore({"a": trace, "b": stack_trace}, {"a": {None: flow, 3: flow}}, path="e
     marks={3: "event"}, tokens=["a"] * 20)
 gs.saturation(trace, left=0.1, right=0.9, gates=["f", "i"])
 gs.saturation(stack_trace, layer="layers.0", gates="f")
+gs.compare_traces(trace, other, labels=("a", "b"), left=0.1, right=0.9)
+gs.compare_traces(stack_trace, stack_trace, layer="layers.0")
 gs.from_decays(-np.abs(inputs), gates={"i": np.abs(inputs) / 9}, lengths=lengths, cell="mamba", batch_first=False,
     growing=False)
 decays.gradient_flow(source_step=-1, max_lag=10, lags=[1, 2, 5], norm="unit", unit=0, seed=0)

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         Status,
         SweepResult,
         Trace,
+        TraceComparison,
         TrainingRun,
         WatchHistory,
         load,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         to_torch,
     )
     from gatescope.kernels.device import to_device
+    from gatescope.measurements.compare_traces import compare_traces
     from gatescope.measurements.connectivity import connectivity
     from gatescope.measurements.decays import Decays
     from gatescope.measurements.diagnosis import diagnose
@@ -148,6 +150,7 @@ __all__ = [
     "Status",
     "SweepResult",
     "Trace",
+    "TraceComparison",
     "TrainingRun",
     "UnknownNameError",
     "ValueRangeError",
@@ -159,6 +162,7 @@ __all__ = [
     "cells",
     "clamp",
     "compare",
+    "compare_traces",
     "connectivity",
     "diagnose",
     "estimate_memory",
@@ -210,6 +214,7 @@ _MODULES = {
     "integrations.weights": "load_weights",
     "io": "list_weights read_series save_weights to_flax to_keras to_torch",
     "kernels.device": "to_device",
+    "measurements.compare_traces": "compare_traces",
     "measurements.connectivity": "connectivity",
     "measurements.decays": "Decays",
     "measurements.diagnosis": "diagnose",

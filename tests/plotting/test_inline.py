@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from helpers.curves import made
 from helpers.synthetic import make_connectivity, make_flow, make_paths, make_trace
 from helpers.training_runs import make_run
 
 import gatescope as gs
+from gatescope.experiments.seeds.statistics import paired
 from gatescope.plotting import _inline
 
 MADE = {
@@ -60,6 +62,13 @@ def test_what_cannot_be_drawn_is_shown_as_numbers():
     empty = dataclasses.replace(make_flow(lags=0))
     assert _inline.png(empty) is None
     assert _inline.png(gs.init("gru", input_size=1, hidden_size=2, seed=0)) is None
+
+
+def test_studies_are_shown_as_pictures_too():
+    effect = paired(np.log([0.5, 0.6, 0.4]), margin=0.2, name="adding")
+    curves = made(np.random.default_rng(0).random((2, 3, 30)) + 0.5)
+    for result in (effect, curves):
+        assert _inline.png(result).startswith(b"\x89PNG")
 
 
 def test_every_row_is_a_result():

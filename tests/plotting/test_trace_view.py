@@ -8,6 +8,7 @@ from helpers.synthetic import legend_lines, make_trace
 from matplotlib.colors import SymLogNorm
 
 from gatescope import plotting
+from gatescope.datatypes.stack_trace import check_alike
 from gatescope.errors import DtypeError, ShapeError, UnknownNameError, ValueRangeError
 from gatescope.plotting import _trace_view
 from gatescope.plotting._trace_view import spread_units
@@ -63,7 +64,7 @@ def test_only_traces_that_fit_each_other_are_drawn_together():
     trace = make_trace("lstm")
 
     def alike(*traces):
-        return _trace_view.check_alike(traces, ("before", "after"))
+        return check_alike(traces, ("before", "after"))
 
     assert alike(trace, trace) == [trace, trace]
     with pytest.raises(

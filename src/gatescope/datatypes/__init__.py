@@ -37,6 +37,7 @@ from gatescope.datatypes.stack_gradients import StackGradients
 from gatescope.datatypes.stack_trace import StackTrace
 from gatescope.datatypes.sweep import SweepResult
 from gatescope.datatypes.trace import Trace
+from gatescope.datatypes.trace_comparison import TraceComparison
 from gatescope.datatypes.training_run import History, Status, TrainingRun
 from gatescope.datatypes.tuned import Tuned
 from gatescope.datatypes.verdict import Verdict
@@ -83,6 +84,7 @@ __all__ = [
     "Status",
     "SweepResult",
     "Trace",
+    "TraceComparison",
     "TrainingRun",
     "Tuned",
     "Verdict",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -128,3 +128,24 @@ def trace_of(trace: Any, layer: Any = None, name: str = "trace") -> tuple[str, T
             advice="name one of them",
         )
     return next(iter(traces.items()))
+
+
+def check_alike(traces: Sequence[Any], names: Sequence[str], layer: Any = None) -> list[Trace]:
+    """Return traces of the same cell, number of units, steps and sequences; `names` are those of the arguments.
+
+    Of runs of several layers those of `layer`.
+    """
+    traces = [trace_of(trace, layer, name)[1] for trace, name in zip(traces, names, strict=True)]
+    first = traces[0]
+    for trace, name in zip(traces, names, strict=True):
+        if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
+            problem = f"is of a {trace.cell!r}, but `{names[0]}` of a {first.cell!r}"
+            raise ShapeError(problem, argument=name, advice="give traces of one cell")
+        if trace.states.shape != first.states.shape or not np.array_equal(trace.lengths, first.lengths):
+            raise ShapeError(
+                f"has states (T+1, B, S, H) of shape {trace.states.shape} and `{names[0]}` of {first.states.shape}, "
+                "or other lengths",
+                argument=name,
+                advice="run both over the same inputs",
+            )
+    return traces

@@ -65,6 +65,8 @@ WORDS = {
     "adjoint_error": ("standard error of the rate by the adjoint", "nats/step"),
     "exponent_rate": ("decay rate by the leading exponent", "nats/step"),
     "exponent_error": ("standard error of the exponent", "nats/step"),
+    "rate": ("decay rate by the memory gate", "nats/step"),
+    "time_constant": ("time constant by the memory gate", "steps"),
     "half_life": ("asymptotic half-life", "steps"),
     "by_gate": ("half-life by the memory gate", "steps"),
     "by_adjoint": ("half-life by the adjoint", "steps"),

@@ -212,7 +212,7 @@ def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int, cut: Array) ->
         for begin, states, gates in pieces:
             if begin >= skipped and gate.state is not None:
                 block = int(np.searchsorted(marks, begin, side="right")) - 1
-                fractions = np.abs(_fractions(cell, gate, states, gates))
+                fractions = np.abs(kept_fractions(cell, gate, states, gates))
                 if fractions.min() < np.finfo(gates.dtype).tiny and not is_finest(problem):
                     raise TooSmallError("a gate is shut further than its dtype can tell")
                 sums[block] += np.log(fractions).sum(axis=0)
@@ -231,7 +231,7 @@ def _gate_rates(problem: Problem, gate: MemoryGate, skipped: int, cut: Array) ->
     return rate + 0.0, error
 
 
-def _fractions(cell: Cell, gate: MemoryGate, states: Array, gates: Array) -> Array:
+def kept_fractions(cell: Cell, gate: MemoryGate, states: Array, gates: Array) -> Array:
     """Return what the memory state keeps of itself, (steps, B, H) float64."""
     if gate.saved is not None:
         return gate.fraction(np.asarray(gates[:, :, gate.saved], np.float64))

@@ -117,7 +117,8 @@ def count_saturated(
     names = trace.sigmoid_names if gates is None else tuple(gates)
     fractions = np.zeros((2, len(names), trace.states.shape[-1]))
     for k, name in enumerate(names):
-        fractions[:, k] = _fractions(trace.gate(name), trace.mask, left, right, total)
+        for at, counts in enumerate(counts_of(trace.gate(name), trace.mask, left, right)):
+            fractions[at, k] = counts.sum(axis=0) / total
     return Saturation(
         cell=trace.cell,
         gates=names,
@@ -130,17 +131,18 @@ def count_saturated(
     )
 
 
-def _fractions(gate: Array, mask: Array, left: float, right: float, total: int) -> tuple[Array, Array]:
+def counts_of(gate: Array, mask: Array, left: float, right: float) -> tuple[Array, Array]:
+    """Return at how many steps of each sequence a unit's gate is shut and open, (B, H) each."""
     steps, batch, hidden_size = gate.shape
-    shut = np.zeros(hidden_size, np.int64)
-    opened = np.zeros(hidden_size, np.int64)
+    shut = np.zeros((batch, hidden_size), np.int64)
+    opened = np.zeros((batch, hidden_size), np.int64)
     chunk = max(1, _CHUNK // (batch * hidden_size))
     for start in range(0, steps, chunk):
         part = gate[start : start + chunk]
         inside = mask[start : start + chunk, :, None]  # past a sequence's end gates are 0, which is not shut
-        shut += np.count_nonzero((part < left) & inside, axis=(0, 1))
-        opened += np.count_nonzero((part > right) & inside, axis=(0, 1))
-    return shut / total, opened / total
+        shut += np.count_nonzero((part < left) & inside, axis=0)
+        opened += np.count_nonzero((part > right) & inside, axis=0)
+    return shut, opened
 
 
 def _nothing_saturates(trace: Trace) -> UnknownNameError:

@@ -47,8 +47,30 @@ def _width(result: datatypes.ByLayer[Any]) -> float:
     return _SIZE[0] * (1.5 if _rows(result) < len(result) else 1)
 
 
+def _before_after(result: datatypes.TraceComparison, figure: Figure) -> None:
+    figure.set_size_inches(_SIZE[0] * 1.5, _SIZE[1] * 1.25)
+    plotting.plot_saturation_before_after(
+        result.saturation(0), result.saturation(1), labels=result.labels, fig=figure
+    )
+
+
 def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:
     plotting.plot_loss_curves({cell_name(run): run}, ax=figure.add_subplot())
+
+
+def _long_series(result: datatypes.LongSeriesResult, figure: Figure) -> None:
+    figure.set_size_inches(_SIZE[0] * 1.3, _SIZE[1] * 1.7)
+    plotting.plot_long_series(result, fig=figure)
+
+
+def _flows(comparison: datatypes.Comparison, figure: Figure) -> None:
+    flows = [cell.flow for cell in comparison]
+    plotting.plot_gradient_flow(flows, labels=comparison.labels, ax=figure.add_subplot())
+
+
+def _effect(effect: datatypes.Effect, figure: Figure) -> None:
+    figure.set_size_inches(_SIZE[0] * 1.2, 1.6)
+    plotting.plot_effects([effect], ax=figure.add_subplot())
 
 
 def _effects(verdict: datatypes.Verdict, figure: Figure) -> None:
@@ -59,18 +81,25 @@ def _effects(verdict: datatypes.Verdict, figure: Figure) -> None:
 # What draws a result of a type in a figure; a plot that says more than numbers has a row.
 DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.ByLayer: _layers,
+    datatypes.Comparison: _flows,
     datatypes.Connectivity: _on_axes(plotting.plot_connectivity),
+    datatypes.Diagnosis: lambda result, figure: plotting.plot_gradient_flow(
+        result.flow, ax=figure.add_subplot()
+    ),
+    datatypes.Effect: _effect,
     datatypes.FixedPoints: _on_axes(plotting.plot_fixed_points),
     datatypes.GradientFlow: _on_axes(plotting.plot_gradient_flow),
     datatypes.GradientPaths: _on_axes(plotting.plot_gradient_paths),
     datatypes.HalfLife: _on_axes(plotting.plot_half_life),
     datatypes.HalfLifeByLayer: _layers,
     datatypes.JacobianSpectrum: _on_axes(plotting.plot_jacobian_spectrum),
+    datatypes.LongSeriesResult: _long_series,
     datatypes.LyapunovSpectrum: _on_axes(plotting.plot_lyapunov_spectrum),
     datatypes.PhaseDiagram: lambda result, figure: plotting.plot_phase_diagram(result, fig=figure),
     datatypes.Saturation: _on_axes(plotting.plot_saturation),
     datatypes.StackTrace: _heat_maps,
     datatypes.Trace: _heat_map,
+    datatypes.TraceComparison: _before_after,
     datatypes.TrainingRun: _losses,
     datatypes.Verdict: _effects,
     datatypes.WatchHistory: lambda result, figure: plotting.plot_watch(

@@ -19,7 +19,7 @@ from gatescope.cells.roles import ROLES
 from gatescope.checks.numbers import check_choices, check_index, check_type, is_several
 from gatescope.datatypes import Array, Trace
 from gatescope.datatypes.stack_trace import trace_of
-from gatescope.errors import ShapeError, ValueRangeError
+from gatescope.errors import ValueRangeError
 from gatescope.plotting import _palette
 from gatescope.plotting._axes import count_axis, evenly, line_keywords
 from gatescope.plotting._reduction import Bins, thinned
@@ -98,27 +98,6 @@ def view(
 def cell_text(layer: str, trace: Trace) -> str:
     """Return the cell of a trace, with the name of its layer before it if it is one of several."""
     return plain_text(f"{layer}, {trace.cell}" if layer else trace.cell)
-
-
-def check_alike(traces: Sequence[Any], names: Sequence[str], layer: Any = None) -> list[Trace]:
-    """Return traces of the same cell, number of units, steps and sequences; `names` are those of the arguments.
-
-    Of runs of several layers those of `layer`.
-    """
-    traces = [trace_of(trace, layer, name)[1] for trace, name in zip(traces, names, strict=True)]
-    first = traces[0]
-    for trace, name in zip(traces, names, strict=True):
-        if (trace.cell, trace.gate_names) != (first.cell, first.gate_names):
-            problem = f"is of a {trace.cell!r}, but `{names[0]}` of a {first.cell!r}"
-            raise ShapeError(problem, argument=name, advice="give traces of one cell")
-        if trace.states.shape != first.states.shape or not np.array_equal(trace.lengths, first.lengths):
-            raise ShapeError(
-                f"has states (T+1, B, S, H) of shape {trace.states.shape} and `{names[0]}` of {first.states.shape}, "
-                "or other lengths",
-                argument=name,
-                advice="run both over the same inputs",
-            )
-    return traces
 
 
 def check_units(trace: Trace, units: Any) -> tuple[int, ...]:

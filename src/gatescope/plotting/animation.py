@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, FigureBase
 from gatescope.checks.arrays import check_array, check_shape, rectangular
 from gatescope.checks.numbers import check_choice, check_count, check_type
 from gatescope.datatypes import Array, StackTrace, Trace
-from gatescope.datatypes.stack_trace import trace_of
+from gatescope.datatypes.stack_trace import check_alike, trace_of
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting import _trace_view
 from gatescope.plotting._axes import count_axis, evenly
@@ -347,7 +347,7 @@ def _check_traces(traces: Any, layer: Any) -> list[Trace]:
     if not traces:
         advice = "give at least one, such as those of the snapshots of train(..., snapshot_every=10)"
         raise ValueRangeError("is empty", argument="traces", advice=advice)
-    return _trace_view.check_alike(traces, [f"traces[{k}]" for k in range(len(traces))], layer)
+    return check_alike(traces, [f"traces[{k}]" for k in range(len(traces))], layer)
 
 
 def _check_epochs(epochs: Any, losses: Any, count: int) -> tuple[Array, Array]:

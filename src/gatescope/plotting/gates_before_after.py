@@ -12,6 +12,7 @@ from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_flag
 from gatescope.datatypes import StackTrace, Trace
+from gatescope.datatypes.stack_trace import check_alike
 from gatescope.plotting import _trace_view
 from gatescope.plotting._checks import BEFORE_AFTER, check_labels
 from gatescope.plotting._distribution import distribution, draw_bars, frame_percent, value_edges
@@ -92,7 +93,7 @@ def plot_gates_before_after(
     >>> len(axes["z"])
     4
     """
-    pair = _trace_view.check_alike([before, after], ("before", "after"), layer)
+    pair = check_alike([before, after], ("before", "after"), layer)
     headings = check_labels(labels, BEFORE_AFTER)
     view = _trace_view.view(after, gates=gates, sequence=sequence, steps=steps, units=units, layer=layer)
     events = check_marks(marks, int(view.trace.lengths[view.sequence]))
