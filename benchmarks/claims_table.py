@@ -1,4 +1,4 @@
-"""The README's table of verdicts, from the JSON of the full run of claims."""
+"""The page's table of verdicts, from the JSON of the full run of claims."""
 
 from __future__ import annotations
 

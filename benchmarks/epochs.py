@@ -4,7 +4,7 @@
 
 The experiment's data, settings and initial weights, ten seeds; cells and threads take turns epoch by epoch, by the
 function with which the experiment itself measures.  Then ``gatescope.train``, as a user calls it, the cells in turns.
-The README's table of training and the experiment's own take their times from here, so that they cannot disagree:
+The table of training in docs/benchmarks.md and the experiment's own take their times from here and cannot disagree:
 ``python -m benchmarks.table`` and ``python -m figures --only long_series`` write them.
 """
 

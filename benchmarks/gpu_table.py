@@ -1,4 +1,4 @@
-"""What a run on a GPU found, as text for the terminal and as Markdown for the README."""
+"""What a run on a GPU found, as text for the terminal and as Markdown for the page of benchmarks."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _escaped(text: str) -> str:
 
 
 def markdown(data: dict[str, Any] | None) -> str:
-    """Return the README's GPU part, from the JSON of `benchmarks.gpu`; None: there has been no run.
+    """Return the GPU part of the page of benchmarks, from the JSON of `benchmarks.gpu`; None: there has been no run.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def markdown(data: dict[str, Any] | None) -> str:
         f"{gpu['gpu']}, driver {gpu.get('driver', 'unknown')}, {data['provenance']['date']};"
         f" {', '.join(f'{title} {value}' for title, value in names if value)}."
         + (f" {tests['passed']} CUDA tests passed there, {len(tests['failed'])} failed." if tests else "")
-        + " How it is measured: [benchmarks/README.md](benchmarks/README.md)."
+        + " How it is measured: [benchmarks/README.md](../benchmarks/README.md)."
     )
     return "\n".join(lines)
 

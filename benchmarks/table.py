@@ -1,6 +1,6 @@
-"""The README's tables: of benchmarks from the JSON of a run, of measurements from the registry; never typed.
+"""The tables of README and docs: of benchmarks from the JSON of a run, of measurements from the registry; never typed.
 
-python -m benchmarks.table            write them between the markers in README.md
+python -m benchmarks.table            write them between the markers in README.md, docs/*.md and benchmarks/README.md
 python -m benchmarks.table --check    exit with 1 if they are not what the JSON says
 python -m benchmarks.table --print    show them
 """
@@ -23,6 +23,7 @@ from gatescope.measurements.registry import __file__ as REGISTRY
 from gatescope.storage.atomic import atomic_write
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+DOCS = README.with_name("docs")
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 GPU_RESULTS = RESULTS.with_name("gpu.json")
 NOTES = Path(__file__).parent / "README.md"
@@ -96,22 +97,22 @@ def make_table(data: dict[str, Any]) -> str:
         "",
         f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']};"
         f" {', '.join(f'{title} {versions[key]}' for key, title in used if versions.get(key))}."
-        " What is compared, and how: [benchmarks/README.md](benchmarks/README.md).",
+        " What is compared, and how: [benchmarks/README.md](../benchmarks/README.md).",
     ]
     return "\n".join(lines)
 
 
-def replaced(readme: str, table: str, begin: str = BEGIN, end: str = END) -> str:
-    """Return the README with the table between its markers.
+def replaced(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:
+    """Return a page with the table between its markers.
 
     Raises
     ------
     ValueError
         If the markers are not there, once each and in order.
     """
-    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
-        raise ValueError(f"the README needs one line {begin!r} and after it one line {end!r}")
-    before, after = readme[: readme.index(begin)], readme[readme.index(end) :]
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"the page needs one line {begin!r} and after it one line {end!r}")
+    before, after = page[: page.index(begin)], page[page.index(end) :]
     return f"{before}{begin}\n{table}\n{after}"
 
 
@@ -184,24 +185,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
     parser.add_argument("--claims-results", type=Path, default=claims_table.RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument(
+        "--docs", type=Path, default=DOCS, help="the folder of benchmarks.md, claims.md, measuring.md"
+    )
     parser.add_argument("--notes", type=Path, default=NOTES, help="benchmarks/README.md")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--check", action="store_true", help="change nothing; exit with 1 if the README is out of date"
+        "--check", action="store_true", help="change nothing; exit with 1 if a page is out of date"
     )
     what.add_argument("--print", action="store_true", help="show the tables, change nothing")
     options = parser.parse_args(arguments)
     exponents, horizons = options.lyapunov_results, options.horizons_results
+    speed, measuring = options.docs / "benchmarks.md", options.docs / "measuring.md"
     parts = (
         (options.readme, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
-        (options.readme, options.claims_results, _claims, claims_table.COMMAND, *markers("claims")),
-        (options.readme, options.results, _cpu, "benchmarks.compare", BEGIN, END),
-        (options.readme, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
-        (options.readme, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
-        (options.readme, horizons, _horizons, "benchmarks.horizons", *markers("horizons")),
+        (measuring, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
+        (
+            options.docs / "claims.md",
+            options.claims_results,
+            _claims,
+            claims_table.COMMAND,
+            *markers("claims"),
+        ),
+        (speed, options.results, _cpu, "benchmarks.compare", BEGIN, END),
+        (speed, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
+        (speed, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),
+        (speed, horizons, _horizons, "benchmarks.horizons", *markers("horizons")),
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
-        (options.readme, options.training_results, _training, "benchmarks.training", *markers("training")),
-        (options.readme, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
+        (speed, options.training_results, _training, "benchmarks.training", *markers("training")),
+        (speed, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
     )
     pages: dict[Path, str] = {}
     for page, results, make, command, begin, end in parts:

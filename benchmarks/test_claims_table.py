@@ -1,4 +1,4 @@
-"""The README's table of verdicts says what the JSON says, and is of a full run."""
+"""The page's table of verdicts says what the JSON says, and is of a full run."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_what_is_smaller_is_refused() -> None:
     assert "**contradicted, preliminary**" in markdown([disturbed.record()])
 
 
-def test_the_readme_has_the_table_of_the_committed_run() -> None:
-    readme = table.README.read_text()
-    assert table.replaced(readme, table._claims(claims_table.RESULTS), *table.markers("claims")) == readme
+def test_the_page_has_the_table_of_the_committed_run() -> None:
+    page = (table.DOCS / "claims.md").read_text()
+    assert table.replaced(page, table._claims(claims_table.RESULTS), *table.markers("claims")) == page

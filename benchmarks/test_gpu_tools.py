@@ -242,28 +242,33 @@ def test_a_part_of_a_run_makes_no_table(protocol: dict[str, Any]) -> None:
         gpu_table.markdown(data(row_of(0.8, 4.0), **protocol))
 
 
-def test_the_readme_says_not_yet_measured_until_it_is(tmp_path: Path) -> None:
-    readme, results, gpu_results = tmp_path / "README.md", table.RESULTS, tmp_path / "gpu.json"
-    names = ("measurements", "exponents", "horizons", "training", "learning", "claims")
-    others = [marker for name in names for marker in table.markers(name)]
-    marked = "\n".join((table.BEGIN, table.END, "GPU", table.GPU_BEGIN, table.GPU_END, *others, "end\n"))
-    readme.write_text(marked)
-    notes = tmp_path / "NOTES.md"
-    notes.write_text("\n".join((*table.markers("second thread"), "end\n")))
-    arguments = ["--results", str(results), "--gpu-results", str(gpu_results), "--readme", str(readme)]
-    arguments += ["--notes", str(notes)]
+def test_the_page_says_not_yet_measured_until_it_is(tmp_path: Path) -> None:
+    results, gpu_results, page = table.RESULTS, tmp_path / "gpu.json", tmp_path / "benchmarks.md"
+    pages = {
+        "README.md": ("measurements",),
+        "measuring.md": ("measurements",),
+        "claims.md": ("claims",),
+        "benchmarks.md": ("benchmark", "GPU", "exponents", "horizons", "training", "learning"),
+        "NOTES.md": ("second thread",),
+    }
+    for name, names in pages.items():
+        (tmp_path / name).write_text(
+            "\n".join([*(line for n in names for line in table.markers(n)), "end\n"])
+        )
+    arguments = ["--results", str(results), "--gpu-results", str(gpu_results), "--docs", str(tmp_path)]
+    arguments += ["--readme", str(tmp_path / "README.md"), "--notes", str(tmp_path / "NOTES.md")]
     with pytest.raises(SystemExit) as stopped:
         table.main([*arguments, "--check"])
     assert "out of date" in str(stopped.value)
     table.main(arguments)
-    assert "not yet measured" in readme.read_text()
+    assert "not yet measured" in page.read_text()
     table.main([*arguments, "--check"])
     gpu_results.write_text(json.dumps(data(row_of(0.8, 4.0))))
     with pytest.raises(SystemExit):
         table.main([*arguments, "--check"])
     table.main(arguments)
-    assert "5 (≥ 3)" in readme.read_text()
-    assert "not yet measured" not in readme.read_text()
+    assert "5 (≥ 3)" in page.read_text()
+    assert "not yet measured" not in page.read_text()
     gpu_results.write_text("{")
     with pytest.raises(SystemExit, match=r"gpu\.json"):
         table.main([*arguments, "--check"])

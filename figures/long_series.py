@@ -2,7 +2,7 @@
 
 The full run takes half an hour, so its result is not made here but kept: after ``gatescope experiment long-series``
 copy its ``result.npz`` to ``figures/data/long_series.npz``, then run this script.  It takes the times of an epoch from
-``benchmarks/results/epochs.json``, where the README's table has them from, and writes ``out/long_series.md``, too.
+``benchmarks/results/epochs.json``, as the table in docs/benchmarks.md does, and writes ``out/long_series.md``, too.
 
 So many updates amplify rounding: with another order of sums in float32 the same seeds agree to 5e-9 for 50 epochs, and
 to some percent once the loss has begun to fall.  What is close may then change side even over ten seeds: the quotient

@@ -1,4 +1,4 @@
-"""Every Python block and every command of README and CONTRIBUTING runs.
+"""Every Python block and every command of README, CONTRIBUTING and the pages in docs runs.
 
 What is marked ``<!-- skip: next "why" -->`` does not: installing, which CI does word for word before the tests, and
 what needs a GPU.  The models are small and in the precision of most tests, whose kernels they share, and training is
@@ -12,7 +12,7 @@ from unittest import SkipTest
 import numpy as np
 import pytest
 import scipy.io
-from helpers.documents import python_blocks, shell_blocks
+from helpers.documents import ROOT, python_blocks, shell_blocks
 from helpers.keras_files import archive, config, hdf5, lstm, recurrent
 from helpers.torch_zip import Tensor, write_torch
 from safetensors.numpy import save_file
@@ -28,7 +28,18 @@ SHORTER = {
     "experiment": ["--hidden-size", "5", "--epochs", "2", "--steps", "100"],
     "claims": ["--only", "9a"],
 }
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+]
+
+
+def those_with(language):
+    """Return the documents with blocks of a language; cells of notebooks are none, and run where the site is built."""
+    return [name for name in DOCUMENTS if f"```{language}\n" in (ROOT / name).read_text()]
+
+
 FRAMEWORKS = {"torch", "keras"}  # whose blocks run where they are installed
 
 
@@ -70,14 +81,14 @@ def evaluate(examples):
                 raise
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", those_with("python"))
 def test_python_blocks(folder, name, monkeypatch):
     init = gs.init
     monkeypatch.setattr(gs, "init", lambda cell, **sizes: init(cell, **sizes | SMALL))
     evaluate(python_blocks(name))
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", those_with("sh"))
 def test_commands(folder, name):
     def run(text):
         for line in text.splitlines():

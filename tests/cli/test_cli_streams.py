@@ -185,15 +185,14 @@ def test_ctrl_c_while_the_first_kernel_is_compiled_ends_in_one_line(tmp_path):
 
 
 def test_statuses_are_as_documented():
-    """README and the docstring of the command name the same statuses, and these are the ones that it leaves with."""
+    """The page of commands and the docstring name the same statuses, and these are the ones that it leaves with."""
     from gatescope.cli import main, options, streams
     from gatescope.cli.train import command
 
-    readme = (
-        (SOURCE.parents[1] / "README.md").read_text().partition("| exit status |")[2].partition("\n\n")[0]
-    )
+    page = (SOURCE.parents[1] / "docs" / "command-line.md").read_text()
+    table = page.partition("| exit status |")[2].partition("\n\n")[0]
     stated = {
-        int(number) for number in re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, ]+) \|", readme, re.M)))
+        int(number) for number in re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, ]+) \|", table, re.M)))
     }
     signals = {128 + number for number in (signal.SIGHUP, signal.SIGTERM)}
     left_with = {0, 1, 2, command._DIVERGED, streams.NO_OUTPUT, options.INTERRUPTED} | signals

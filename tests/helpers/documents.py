@@ -1,4 +1,4 @@
-"""README and CONTRIBUTING as programs: their Python blocks and their commands, found by sybil's parsers."""
+"""README, CONTRIBUTING and docs as programs: their Python blocks and their commands, found by sybil's parsers."""
 
 from pathlib import Path
 

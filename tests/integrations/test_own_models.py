@@ -1,4 +1,4 @@
-"""README's commands for one's own model, on files that the frameworks themselves have just written."""
+"""The documents' commands for one's own model, on files that the frameworks themselves have just written."""
 
 import numpy as np
 import pytest

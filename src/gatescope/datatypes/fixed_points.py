@@ -95,7 +95,7 @@ class FixedPoints(Result):
         return np.asarray((np.abs(np.abs(self.eigenvalues) - 1) <= self.margin).any(axis=1))
 
     def time_constants(self) -> Array:
-        """Return -1 / ln |eigenvalue| in steps (P, n), in the eigenvalues' order.
+        """Return -1 / ln abs(eigenvalue) in steps (P, n), in the eigenvalues' order.
 
         After so many steps a small deviation along an eigenvector is smaller by a factor e; where the value is negative
         it is larger by that factor.  Infinite where the modulus is 1, 0 where the eigenvalue is 0.

@@ -73,7 +73,7 @@ def from_decays(
     ----------
     .. [1] A. Gu and T. Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023: A = -exp(A_log),
        and the decay is exp(dt A).
-    .. [2] A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences", ICML 2023: |lambda| =
+    .. [2] A. Orvieto et al., "Resurrecting recurrent neural networks for long sequences", ICML 2023: abs(lambda) =
        exp(-exp(nu)).
     .. [3] S. Yang et al., "Gated linear attention transformers with hardware-efficient training", ICML 2024: log decay
        log sigmoid(x W) / 16.
@@ -92,7 +92,7 @@ def from_decays(
     >>> decays.half_life().by_gate.shape, decays.gradient_flow(norm="spectral").log_norm.shape
     ((2, 64), (501, 2))
 
-    An LRU, whose decays are those of every step: |lambda| = exp(-exp(nu)).
+    An LRU, whose decays are those of every step: abs(lambda) = exp(-exp(nu)).
 
     >>> nu = np.log(-np.log(np.array([0.9, 0.99, 0.999])))
     >>> lru = gs.from_decays(np.broadcast_to(-np.exp(nu), (1000, 1, 3)), cell="lru")

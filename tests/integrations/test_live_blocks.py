@@ -1,4 +1,4 @@
-"""The blocks of README on live models run where their frameworks are."""
+"""The blocks on live models in the documents run where their frameworks are."""
 
 import os
 import warnings
@@ -15,7 +15,9 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_blocks_of_live_models(framework):
     pytest.importorskip(framework)
-    blocks = [block for block in python_blocks("README.md") if f"import {framework}\n" in block.parsed]
+    blocks = [
+        block for block in python_blocks("docs/your-model.md") if f"import {framework}\n" in block.parsed
+    ]
     assert blocks
     for block in blocks:
         block.namespace.update(np=np, gs=gs)
