@@ -202,7 +202,7 @@ def gallery() -> str:
         ]
     text = "\n\n".join(parts) + "\n"
     return text.replace(
-        "[Open it by itself](explorer-page)", '<a href="../explorer.html">Open it by itself.</a>'
+        "[Open it by itself](explorer-page)", '<a href="../explorer.html">Open it by itself</a>'
     )
 
 
