@@ -1,5 +1,6 @@
 """Results in xarray and pandas: names of axes, views, round trips through files, long tables."""
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -99,6 +100,12 @@ def test_every_axis_that_is_declared_has_a_name():
             factors = [f for axis in axes for f in ([axis] if axis in kind._dims else axis.split("*"))]
             assert factors
             assert set(factors) <= {*kind._dims, *AXES}, (kind, name)
+
+
+def test_every_array_declares_its_axes():
+    for kind in Result._kinds.values():
+        arrays = {f.name for f in dataclasses.fields(kind) if str(f.type) in ("Array", "Array | None")}
+        assert arrays <= {*kind._axes}, kind
 
 
 def test_a_trace_is_views_with_one_axis_of_time_for_gates_and_states():
