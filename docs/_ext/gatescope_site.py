@@ -52,7 +52,7 @@ def generate() -> None:
     figure = importlib.import_module("figures.gates_before_after")
     arrays = read_npz(ROOT / "figures" / "data" / "gates_before_after.npz")
     traces = {
-        f"{cell}, {when}": figure.trace_from(arrays, cell, when)
+        f"{cell} {when}": figure.trace_from(arrays, cell, when)
         for cell in ("lstm", "gru")
         for when in ("before", "after")
     }
