@@ -43,7 +43,9 @@ def outputs_of(network):
     return gs.run(network.model, **network.arguments).outputs
 
 
-@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-7)])
+# Sixteen roundings of float32: PyTorch sums in an order that the processor's vectors decide, and twenty steps of two layers
+# add to it.
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("both", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_layers_behind_an_embedding(kind, both, dtype, close):
@@ -55,8 +57,6 @@ def test_layers_behind_an_embedding(kind, both, dtype, close):
     assert network.inputs.shape == (20, 3, 3)
     assert network.inputs.dtype == np.dtype(str(dtype).removeprefix("torch."))
     expected = model.eval()(tokens)[0].detach().numpy().swapaxes(0, 1)
-    # States of an RNN reach 0.95, where two floats are 6e-8 apart, and nothing damps what rounding adds.
-    close *= 2 if kind == "RNN" else 1
     np.testing.assert_allclose(outputs_of(network), expected, rtol=0, atol=close)
 
 
