@@ -43,8 +43,8 @@ def outputs_of(network):
     return gs.run(network.model, **network.arguments).outputs
 
 
-# Sixteen roundings of float32: PyTorch sums in an order that the processor's vectors decide, and twenty steps of two layers
-# add to it.
+# Sixteen roundings of float32: PyTorch sums in an order that the processor's vectors decide, and twenty steps of two
+# layers add to it.
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("both", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
