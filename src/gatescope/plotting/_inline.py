@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from gatescope import datatypes, plotting
 from gatescope.errors import GatescopeError
 from gatescope.plotting._seeds import cell_name
 from gatescope.plotting._trace_view import reference_name
+from gatescope.plotting.effects import WIDTH, height_of
 
 _SIZE = (6.2, 3.6)  # inches
 _HEADING = 0.4  # inches, of the name of a layer
@@ -68,14 +69,9 @@ def _flows(comparison: datatypes.Comparison, figure: Figure) -> None:
     plotting.plot_gradient_flow(flows, labels=comparison.labels, ax=figure.add_subplot())
 
 
-def _effect(effect: datatypes.Effect, figure: Figure) -> None:
-    figure.set_size_inches(_SIZE[0] * 1.2, 1.6)
-    plotting.plot_effects([effect], ax=figure.add_subplot())
-
-
-def _effects(verdict: datatypes.Verdict, figure: Figure) -> None:
-    figure.set_size_inches(_SIZE[0] * 1.2, 1.3 + 0.32 * len(verdict.effects))
-    plotting.plot_effects(verdict.effects, ax=figure.add_subplot())
+def _effects(effects: Sequence[datatypes.Effect], figure: Figure) -> None:
+    figure.set_size_inches(WIDTH, height_of(len(effects)))
+    plotting.plot_effects(effects, ax=figure.add_subplot())
 
 
 # What draws a result of a type in a figure; a plot that says more than numbers has a row.
@@ -86,7 +82,7 @@ DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.Diagnosis: lambda result, figure: plotting.plot_gradient_flow(
         result.flow, ax=figure.add_subplot()
     ),
-    datatypes.Effect: _effect,
+    datatypes.Effect: lambda effect, figure: _effects([effect], figure),
     datatypes.FixedPoints: _on_axes(plotting.plot_fixed_points),
     datatypes.GradientFlow: _on_axes(plotting.plot_gradient_flow),
     datatypes.GradientPaths: _on_axes(plotting.plot_gradient_paths),
@@ -101,7 +97,7 @@ DRAWN: dict[type[datatypes.Result], Callable[[Any, Figure], Any]] = {
     datatypes.Trace: _heat_map,
     datatypes.TraceComparison: _before_after,
     datatypes.TrainingRun: _losses,
-    datatypes.Verdict: _effects,
+    datatypes.Verdict: lambda verdict, figure: _effects(verdict.effects, figure),
     datatypes.WatchHistory: lambda result, figure: plotting.plot_watch(
         result, layers=result.layers[:1], fig=figure
     ),

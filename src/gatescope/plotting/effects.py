@@ -19,7 +19,7 @@ from gatescope.plotting._style import small
 from gatescope.plotting._text import legend_above, plain_text
 from gatescope.reporting.ratios import RatioAxis, ratio_axis
 
-_ROW, _REST = 0.32, 1.3  # inches of a row, and of the axis with the legend
+WIDTH = 7.2  # inches
 
 
 def plot_effects(
@@ -65,7 +65,7 @@ def plot_effects(
     check_type("title", title, str, advice="give a text")
     names = check_labels(labels, [_name(effect) for effect in shown])
     axis = ratio_axis(value for effect in shown for value in effect.on_axis())
-    with drawing_on(ax, 7.2, _REST + _ROW * len(shown)) as axes:
+    with drawing_on(ax, WIDTH, height_of(len(shown))) as axes:
         axes.set_xscale("log")
         axes.set_xlim(1 / axis.end, axis.end)
         axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -86,6 +86,11 @@ def plot_effects(
         axes.set_xlabel("ratio of the second arm to the first")
         legend_above(axes, plain_text(title) or None, ncols=4)
     return axes
+
+
+def height_of(count: int) -> float:
+    """Return the height in inches of a figure of so many effects: a row each, and the axis with the legend."""
+    return 1.3 + 0.32 * count
 
 
 def _name(effect: Effect) -> str:

@@ -8,9 +8,7 @@ from helpers.arms import spread
 
 from gatescope.errors import ShapeError, UnknownNameError
 from gatescope.experiments.seeds.judge import (
-    Judgement,
     depends_on_init,
-    distinguishes,
     judge,
     judge_exact,
 )
@@ -164,22 +162,6 @@ def test_exact_rows(equal, control, supports, word):
 def test_an_exact_row_needs_a_control():
     with pytest.raises(ShapeError, match="a control could have failed"):
         judge_exact({"a": 0.0}, {})
-
-
-@pytest.mark.parametrize(
-    ("this", "other", "more", "words"),
-    [
-        (True, False, None, "only this cell"),
-        (True, True, None, "all cells alike"),
-        (True, True, "undecided", "all cells alike"),
-        (True, True, "supported", "the other cell more"),
-        (False, True, None, "the other cell more"),
-        (False, False, None, ""),
-        (False, False, "supported", ""),
-    ],
-)
-def test_statements_about_one_cell(this, other, more, words):
-    assert distinguishes(this, other, more and Judgement(word=more, reason="")) == words
 
 
 @pytest.mark.parametrize(

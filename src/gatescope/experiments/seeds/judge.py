@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Effect
 from gatescope.datatypes.verdict import (
-    ALIKE,
     CLAIMS,
     CONTRADICTED,
     EQUAL,
     MIXED,
-    ONLY,
-    OTHER,
     SUPPORTED,
     UNDECIDED,
 )
@@ -144,28 +141,6 @@ def judge_exact(
         reason = f"{reason}; differ: {listing(apart)}"
     word = SUPPORTED if supports is not bool(apart) else CONTRADICTED
     return Judgement(word=word, reason=reason)
-
-
-def distinguishes(this: bool, other: bool, interaction: Judgement | None = None) -> str:
-    """Return whether what is said of one cell is true of it alone.
-
-    Parameters
-    ----------
-    this, other : bool
-        Whether it is true of the cell that is named, and of the other.
-    interaction : Judgement, optional
-        Of the claim that it is truer of the other: then, if it is true of both, "the other cell more".
-
-    Examples
-    --------
-    >>> from gatescope.experiments.seeds.judge import distinguishes
-    >>> distinguishes(True, False), distinguishes(True, True), distinguishes(False, False)
-    ('only this cell', 'all cells alike', '')
-    """
-    more = interaction is not None and interaction.word == SUPPORTED
-    if not other:
-        return ONLY if this else ""
-    return OTHER if more or not this else ALIKE
 
 
 def depends_on_init(words: Mapping[str, str]) -> bool:
