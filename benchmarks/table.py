@@ -134,6 +134,11 @@ def _claims(path: Path) -> str:
     return claims_table.markdown(json.loads(path.read_text()) if path.exists() else None)
 
 
+def _claims_folded(path: Path) -> str:
+    """Return the short one of README."""
+    return claims_table.folded(json.loads(path.read_text()) if path.exists() else None)
+
+
 def _from(path: Path, make: Callable[[dict[str, Any]], str]) -> str:
     """Return a table of a result that a run has written."""
     return make(json.loads(path.read_text()))
@@ -196,17 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     what.add_argument("--print", action="store_true", help="show the tables, change nothing")
     options = parser.parse_args(arguments)
     exponents, horizons = options.lyapunov_results, options.horizons_results
+    claimed = options.claims_results
     speed, measuring = options.docs / "benchmarks.md", options.docs / "measuring.md"
     parts = (
         (options.readme, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
         (measuring, Path(REGISTRY), _measurements, "benchmarks.table", *markers("measurements")),
-        (
-            options.docs / "claims.md",
-            options.claims_results,
-            _claims,
-            claims_table.COMMAND,
-            *markers("claims"),
-        ),
+        (options.readme, claimed, _claims_folded, claims_table.COMMAND, *markers("claims")),
+        (options.docs / "claims.md", claimed, _claims, claims_table.COMMAND, *markers("claims")),
         (speed, options.results, _cpu, "benchmarks.compare", BEGIN, END),
         (speed, options.gpu_results, _gpu, "benchmarks.gpu", GPU_BEGIN, GPU_END),
         (speed, exponents, _exponents, "benchmarks.lyapunov", *markers("exponents")),

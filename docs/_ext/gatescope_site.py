@@ -175,7 +175,10 @@ def claims() -> str:
     if not (folder / "claims.html").exists():
         return "The full run takes hours, and its page is not committed yet.\n"
     shutil.copytree(folder, GENERATED / "pages" / "claims", dirs_exist_ok=True)
-    return '<a href="claims/claims.html">The page of all verdicts</a>, with the evidence of each.\n'
+    return (
+        '<a href="claims/claims.html">The page of all verdicts</a>, with the evidence of each; '
+        '<a href="claims/claims.json">the same as data</a>.\n'
+    )
 
 
 # -- the gallery
