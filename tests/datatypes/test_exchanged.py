@@ -142,6 +142,13 @@ def test_attributes_are_numbers_and_texts_with_the_provenance_as_json():
     assert all(isinstance(value, str | int | float) for value in attributes.values())
 
 
+def test_json_among_values_has_no_nan():
+    values = ({"curve": [np.nan, 0.5]}, {"curve": [np.inf, 1.0]})
+    made = labelled(dataclasses.replace(make_sweep(), values=values))
+    texts = made.variables["curve"].values
+    assert [json.loads(text, parse_constant=pytest.fail) for text in texts] == [[None, 0.5], [None, 1.0]]
+
+
 def test_a_long_table_has_a_row_a_value():
     flow = make_flow()
     columns = long_form(flow)

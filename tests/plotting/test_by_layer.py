@@ -62,6 +62,24 @@ def test_a_diagnosis_has_all_its_panels_for_each_layer():
     assert {key.rsplit(".", 1)[1] for key in axes} == {*plotting.plot_diagnosis(result["layers.0"])[1]}
 
 
+def test_two_runs_of_a_network_have_both_halves_for_each_layer():
+    trained = gs.Stack(layers=(cell(2, 3), cell(3, 5)))
+    change = gs.compare_traces(
+        *(gs.run(stack, INPUTS) for stack in (FORWARD, trained)), labels=("then", "now")
+    )
+    fig, axes = plotting.plot_by_layer(change)
+    assert headings(fig) == {"layers.0", "layers.1"}
+    assert [*axes] == [f"layers.{k}.{half}" for k in (0, 1) for half in ("before", "after")]
+    _, alone = plotting.plot_saturation_before_after(
+        change["layers.1"].saturation(0), change["layers.1"].saturation(1), labels=("then", "now")
+    )
+    for half, ax in alone.items():
+        drawn = axes[f"layers.1.{half}"]
+        assert drawn.get_title(loc="left") == ax.get_title(loc="left")
+        for one, other in zip(drawn.collections, ax.collections, strict=True):
+            np.testing.assert_array_equal(one.get_offsets(), other.get_offsets())
+
+
 def test_it_goes_into_the_figure_that_is_given(life):
     mine = plotting.new_figure(6, 12)
     fig, _ = plotting.plot_by_layer(life, fig=mine)

@@ -12,7 +12,6 @@ axes ``lag`` and ``batch``.  Arrays stay views of those of the result:
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from gatescope.datatypes.axes import axes_of
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.datatypes.result import Result
 from gatescope.datatypes.vocabulary import AXES, SIDES, words
+from gatescope.reporting.machine import json_text
 from gatescope.reporting.text import plain
 from gatescope.storage.npz import encode_json
 
@@ -225,7 +225,7 @@ def _column(values: list[Any]) -> Array:
     """Return values of any kind as an array: numbers, NaN where there is none, or else texts."""
     if all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in values):
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    return np.array(["" if v is None else v if isinstance(v, str) else json.dumps(plain(v)) for v in values])
+    return np.array(["" if v is None else v if isinstance(v, str) else json_text(plain(v)) for v in values])
 
 
 def _children(result: Result) -> dict[str, Result]:
@@ -280,7 +280,7 @@ def _is_nested(value: tuple[Any, ...]) -> bool:
 def _json(value: Any, name: str) -> str:
     if name == "provenance":
         return encode_json(value, name)
-    return json.dumps(plain([_fields(item) for item in value] if isinstance(value, tuple) else value))
+    return json_text(plain([_fields(item) for item in value] if isinstance(value, tuple) else value))
 
 
 def _fields(value: Any) -> Any:

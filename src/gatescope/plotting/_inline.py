@@ -12,8 +12,10 @@ from gatescope.errors import GatescopeError
 from gatescope.plotting._seeds import cell_name
 from gatescope.plotting._trace_view import reference_name
 from gatescope.plotting.effects import WIDTH, height_of
+from gatescope.plotting.saturation import draw_both
 
 _SIZE = (6.2, 3.6)  # inches
+_PAIR = (9.3, 6.1)  # of two square plots beside each other, with room for the legends above
 _HEADING = 0.4  # inches, of the name of a layer
 _DPI = 80
 _STEPS = 10_000  # of a longer trace the heat map shows these
@@ -34,7 +36,9 @@ def _heat_maps(trace: datatypes.StackTrace, figure: Figure) -> None:
 
 def _layers(result: datatypes.ByLayer[Any], figure: Figure) -> None:
     whole = isinstance(result, datatypes.HalfLifeByLayer) and result.whole is not None
-    figure.set_size_inches(_width(result), (_SIZE[1] + _HEADING) * (_rows(result) + whole))
+    change = isinstance(result.results[0], datatypes.TraceComparison)
+    across, high = (_PAIR[0] * _beside(result), _PAIR[1]) if change else (_width(result), _SIZE[1])
+    figure.set_size_inches(across, (high + _HEADING) * (_rows(result) + whole))
     plotting.plot_by_layer(result, fig=figure)
 
 
@@ -45,14 +49,17 @@ def _rows(result: datatypes.ByLayer[Any]) -> int:
 
 def _width(result: datatypes.ByLayer[Any]) -> float:
     """Return the width of a figure of all layers: more where there are two directions beside each other."""
-    return _SIZE[0] * (1.5 if _rows(result) < len(result) else 1)
+    return _SIZE[0] * (1.5 if _beside(result) > 1 else 1)
+
+
+def _beside(result: datatypes.ByLayer[Any]) -> int:
+    """Return how many directions of a layer are beside each other."""
+    return 2 if _rows(result) < len(result) else 1
 
 
 def _before_after(result: datatypes.TraceComparison, figure: Figure) -> None:
-    figure.set_size_inches(_SIZE[0] * 1.5, _SIZE[1] * 1.25)
-    plotting.plot_saturation_before_after(
-        result.saturation(0), result.saturation(1), labels=result.labels, fig=figure
-    )
+    figure.set_size_inches(_PAIR)
+    draw_both(result, fig=figure)
 
 
 def _losses(run: datatypes.TrainingRun, figure: Figure) -> None:

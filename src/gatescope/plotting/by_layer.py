@@ -9,7 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from gatescope.checks.numbers import check_result
-from gatescope.datatypes import Diagnosis, GradientPaths, HalfLife, HalfLifeByLayer, Result, Saturation
+from gatescope.datatypes import (
+    Diagnosis,
+    GradientPaths,
+    HalfLife,
+    HalfLifeByLayer,
+    Result,
+    Saturation,
+    TraceComparison,
+)
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.errors import DtypeError, ValueRangeError
 from gatescope.plotting._figure import drawing_in
@@ -17,7 +25,7 @@ from gatescope.plotting._layers import draw_layers
 from gatescope.plotting.diagnosis import plot_diagnosis
 from gatescope.plotting.gradient_paths import plot_gradient_paths
 from gatescope.plotting.half_life import plot_half_life
-from gatescope.plotting.saturation import plot_saturation
+from gatescope.plotting.saturation import draw_both, plot_saturation
 
 WHOLE = "the whole"
 
@@ -37,6 +45,7 @@ _PARTS: dict[type[Result], _Part] = {
     GradientPaths: _Part(plot_gradient_paths, 4.4, 3.8),
     HalfLife: _Part(plot_half_life, 4.4, 4.4),
     Saturation: _Part(plot_saturation, 5.4, 3.8),
+    TraceComparison: _Part(draw_both, 5.8, 7.6, 10.2, several=True),
 }
 
 
@@ -50,18 +59,19 @@ def plot_by_layer(
     Parameters
     ----------
     result : ByLayer
-        Of `half_life`, `gradient_paths`, `saturation` or `diagnose`.  A layer without gates in (0, 1) has no panel of
-        saturation.
+        Of `half_life`, `gradient_paths`, `saturation`, `diagnose` or `compare_traces`.  A layer without gates in (0, 1)
+        has no panel of saturation.
     fig : Figure or SubFigure, optional
         Where to draw.  Default: a new figure.
     **artist_kwargs
-        As for the plot of one: `plot_half_life`, `plot_gradient_paths`, `plot_saturation`, `plot_diagnosis`.
+        As for the plot of one: `plot_half_life`, `plot_gradient_paths`, `plot_saturation`, `plot_diagnosis`,
+        `plot_saturation_before_after`.
 
     Returns
     -------
     fig : Figure or SubFigure
     axes : dict of str to Axes
-        By the name of the layer, from the lowest; of a diagnosis by that, a dot and the name of the panel.
+        By the name of the layer, from the lowest; of a diagnosis and of two runs by that, a dot and the panel's name.
 
     Raises
     ------
@@ -83,7 +93,9 @@ def plot_by_layer(
         raise DtypeError(problem, argument="result", advice="draw the result of one layer")
     part = _PARTS[kind]
     shown: dict[str, Result] = {
-        name: one for name, one in result.items() if not isinstance(one, Saturation) or one.gates
+        name: one
+        for name, one in result.items()
+        if not isinstance(one, Saturation | TraceComparison) or one.gates
     }
     if not shown:
         raise ValueRangeError("has nothing to draw", argument="result", advice="measure a gated cell")

@@ -10,7 +10,7 @@ from matplotlib.figure import FigureBase
 
 from gatescope.checks.arrays import check_shape
 from gatescope.checks.numbers import check_result
-from gatescope.datatypes import Saturation
+from gatescope.datatypes import Saturation, TraceComparison
 from gatescope.datatypes.by_layer import ByLayer
 from gatescope.errors import DtypeError, ShapeError
 from gatescope.plotting import _palette
@@ -158,3 +158,11 @@ def plot_saturation_before_after(
                 ax.set_title(heading, loc="left", fontweight="bold")
         (panels[0].set_xlabel if narrow else panels[1].set_ylabel)("")
     return figure, axes
+
+
+def draw_both(
+    result: TraceComparison, *, fig: FigureBase | None = None, **artist_kwargs: Any
+) -> tuple[FigureBase, dict[str, Axes]]:
+    """Draw `plot_saturation_before_after` of the two runs that a comparison is of."""
+    first, second = result.saturation(0), result.saturation(1)
+    return plot_saturation_before_after(first, second, labels=result.labels, fig=fig, **artist_kwargs)

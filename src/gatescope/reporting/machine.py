@@ -24,7 +24,19 @@ def json_line(table: Table, notes: Sequence[str] = ()) -> str:
     >>> json_line(Table(("cell", "rate"), [("gru", float("inf")), ("rnn", 0.25)], "two"))
     '{"title": "two", "rows": [{"cell": "gru", "rate": null}, {"cell": "rnn", "rate": 0.25}], "notes": []}'
     """
-    return json.dumps(_finite({"title": table.title, "rows": table.records(), "notes": [*notes]}))
+    return json_text({"title": table.title, "rows": table.records(), "notes": [*notes]})
+
+
+def json_text(value: Any) -> str:
+    """Return plain values as JSON; NaN and infinity are null.
+
+    Examples
+    --------
+    >>> from gatescope.reporting.machine import json_text
+    >>> json_text({"rates": [0.5, float("nan")]})
+    '{"rates": [0.5, null]}'
+    """
+    return json.dumps(_finite(value), allow_nan=False)
 
 
 def csv_text(table: Table) -> str:
@@ -63,7 +75,7 @@ def _parts(column: str, value: Any) -> dict[str, Any]:
             for key, inner in value.items()
             for part in _parts(key, inner).values()
         }
-    return {column: json.dumps(_finite(value)) if isinstance(value, list) else value}
+    return {column: json_text(value) if isinstance(value, list) else value}
 
 
 def _finite(value: Any) -> Any:
