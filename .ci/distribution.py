@@ -1,7 +1,8 @@
 """Build sdist and wheel from two copies of the tree, compare them byte for byte, and check the project's description.
 
-``python .ci/distribution.py`` with `build`, `hatchling` and `hatch-fancy-pypi-readme` installed; nothing is fetched.
-The copies differ in path, times and permissions of files, as those of two people do.
+``python .ci/distribution.py FOLDER`` with `build`, `hatchling` and `hatch-fancy-pypi-readme` installed; nothing is
+fetched.  The copies differ in path, times and permissions of files, as those of two people do.  What was built is put
+into the folder.
 """
 
 import email
@@ -54,6 +55,7 @@ def main() -> None:
         if hashes != built(second, mode=0o600, time=1_700_000_001):
             sys.exit(f"two builds differ: {hashes}")
         check_description(next((first / "dist").glob("*.whl")))
+        shutil.copytree(first / "dist", sys.argv[1], dirs_exist_ok=True)
     for name, digest in sorted(hashes.items()):
         print(digest, name)
 
