@@ -46,7 +46,7 @@ def made_run(spec=SPEC, **fields):
         code="code",
         status="finished",
         model=tiny_model(),
-        validation_update=np.array([10, 20]),
+        validation_update=10 * np.arange(1, len(numbers["validation_loss"]) + 1),
         **numbers,
     )
 

@@ -31,7 +31,7 @@ class Tuned(Result):
     reached : (P,) float64
         Fraction of its runs that reached the target.
     updates : (P,) float64
-        Median updates to the target; the budget for a run that did not reach it.
+        Median updates to the target; of a run that did not reach it how many it had.
     validation_loss : (P,) float64
         Mean over the runs of the least validation loss.
     seeds : (P,) int64
