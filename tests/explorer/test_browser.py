@@ -69,6 +69,10 @@ def settle(page):
     until(page, "!resting")
 
 
+def found(page, selector):
+    return page.find_element("css selector", selector)
+
+
 def state(page):
     settle(page)
     return page.execute_script("return state")
@@ -89,7 +93,7 @@ def choose(page, name, value):
 def pointer(page, *events):
     """Send events to the panels: a type, and where."""
     script = """
-    const canvas = document.getElementById("panels"), box = canvas.getBoundingClientRect();
+    const canvas = sides[0].canvas, box = canvas.getBoundingClientRect();
     canvas.setPointerCapture = () => {};
     for (const [type, x, y, id, extra] of arguments[0]) canvas.dispatchEvent(type === "wheel"
       ? new WheelEvent(type, {clientX: box.x + x, clientY: box.y + y, cancelable: true, ...extra})
@@ -98,8 +102,13 @@ def pointer(page, *events):
     return state(page)
 
 
-def panel(page, name):
-    return page.execute_script("return plan.panels.find((p) => p.units && p.row.name === arguments[0])", name)
+def panel(page, name=None):
+    """Return where a map lies, or without a name the overview."""
+    wanted = "p.units && p.row.name === arguments[0]" if name else "p.whole"
+    box = "y: p.y, height: p.height, x: LEFT, width: sides[0].plan.inner"
+    return page.execute_script(
+        f"const p = sides[0].plan.panels.find((p) => {wanted}); return {{{box}}}", name
+    )
 
 
 def test_values_are_those_of_the_trace(page, trace):
@@ -109,16 +118,16 @@ def test_values_are_those_of_the_trace(page, trace):
         page.execute_script("change({step: arguments[0], unit: arguments[1]})", step, unit)
         settle(page)
         rows = page.execute_script(
-            "return [...document.querySelectorAll('#values tbody tr')].map((r) => r.innerText)"
+            "return [...document.querySelectorAll('.values tbody tr')].map((r) => r.innerText)"
         )
         shown = [float(row.split("\t")[1].replace("−", "-").replace(",", "")) for row in rows]
         gates, states = run.gates[step, 0, :, unit], run.states[step + 1, 0, :, unit]
         np.testing.assert_allclose(
             shown, [*gates, *states], rtol=0, atol=1e-4
         )  # of 16 bits over a range below 6
-        text = page.find_element("id", "equations").text
+        text = found(page, ".equations").text
         assert f"c' = f * c + i * g = {rows[1].split(chr(9))[1]} * " in text
-        assert f"Unit {unit}, step" in page.find_element("id", "reading").text
+        assert f"Unit {unit}, step" in found(page, ".reading").text
 
 
 def test_clicks_and_keys_choose(page):
@@ -136,7 +145,7 @@ def test_clicks_and_keys_choose(page):
     page.execute_script("document.activeElement.blur()")
     hover = pointer(page, ["pointermove", maps["x"] + 5, maps["y"] + 2])
     assert hover["unit"] == 3
-    assert "unit 0, c = " in page.find_element("id", "pointed").text
+    assert "unit 0, c = " in found(page, ".pointed").text
 
 
 def test_zoom_and_pan_change_all_panels(page):
@@ -154,7 +163,7 @@ def test_zoom_and_pan_change_all_panels(page):
     assert moved["step"] == near["step"]  # a drag is no click
     side = pointer(page, ["wheel", middle, y, 0, {"deltaX": 50}])
     assert side["first"] > moved["first"]
-    strip = page.execute_script("return plan.panels[0]")
+    strip = panel(page)
     brushed = pointer(
         page,
         ["pointerdown", middle, strip["y"] + 3],
@@ -175,7 +184,7 @@ def test_zoom_and_pan_change_all_panels(page):
         now = key(page, name)
         expected = STEPS if factor is None else factor * (pinched["last"] - pinched["first"])
         assert now["last"] - now["first"] == pytest.approx(expected)
-    assert "a column holds" in page.find_element("id", "detail").text
+    assert "a column holds" in found(page, ".detail").text
 
 
 def test_every_field_and_the_address(page, file):
@@ -202,12 +211,61 @@ def test_another_run_is_shown_as_text(page):
     assert not page.execute_script("return document.querySelectorAll('img').length")
 
 
+def places(page):
+    """Return where the two panels' canvases are, and how wide the page is."""
+    boxes = "[...document.querySelectorAll('.panels canvas')].map((c) => c.getBoundingClientRect().toJSON())"
+    return page.execute_script(f"return [{boxes}, document.documentElement.scrollWidth]")
+
+
+@pytest.mark.parametrize(("width", "beside"), [(390, False), (1000, True), (1280, True)])
+def test_two_runs_together_share_steps_unit_and_scales(page, width, beside):
+    resize(page, width, 1400)
+    try:
+        choose(page, "beside", "1")
+        until(page, "sides.length === 2")
+        settle(page)
+        (one, other), whole = places(page)
+        assert whole <= width
+        assert one["width"] == other["width"]
+        if beside:
+            assert one["top"] == other["top"]
+            assert one["right"] < other["left"]
+        else:
+            assert one["left"] == other["left"]
+            assert one["bottom"] < other["top"]
+        page.execute_script("change({first: 100, last: 300})")
+        # A click in the one on the right moves the scrub line and the unit of both.
+        script = """const side = sides[1], box = side.canvas.getBoundingClientRect();
+        const map = side.plan.panels.find((p) => p.units);
+        side.canvas.setPointerCapture = () => {};
+        for (const type of ["pointerdown", "pointerup"]) side.canvas.dispatchEvent(new PointerEvent(type,
+          {clientX: box.x + 46 + side.plan.inner / 2, clientY: box.y + map.y + map.height * 0.9, pointerId: 1}));"""
+        settle(page)
+        page.execute_script(script)
+        assert (state(page)["step"], state(page)["unit"]) == (200, 4)
+        shown = page.execute_script(
+            "return sides.map((side) => [side.state.step, side.state.unit, side.window])"
+        )
+        assert shown[0] == shown[1]
+        assert [each.text for each in page.find_elements("css selector", ".reading")] == [
+            "Unit 4, step 200"
+        ] * 2
+        text = page.execute_async_script(SAVED % "svg")[1]
+        assert text.count("<g transform=") == 2
+        choose(page, "beside", "")
+        assert len(places(page)[0]) == 1
+    finally:
+        resize(page, 1280, 1400)
+
+
 def test_the_units_own_gradient_and_scatter(page):
     page.execute_script("change({unit: 3})")
     settle(page)
-    assert "gradient of unit 3" in page.find_element("id", "notes").text
-    assert page.execute_script("return plan.panels.at(-2).curves.length") == 2
-    script = """const box = document.getElementById("scatter"), [x, y] = places[1], at = box.getBoundingClientRect();
+    assert "gradient of unit 3" in found(page, ".notes").text
+    assert page.execute_script("return sides[0].plan.panels.at(-2).curves.length") == 2
+    script = """const box = document.querySelector(".scatter"), row = gateOf(sides[0].view, state.gate);
+    const places = row.shut.map((_, unit) => scatterPlace(row, unit)), [x, y] = places[1];
+    const at = box.getBoundingClientRect();
     box.dispatchEvent(new MouseEvent("click", {clientX: at.x + x, clientY: at.y + y}));
     return places.findIndex(([a, b]) => a === x && b === y);"""
     assert page.execute_script(script) == state(page)["unit"]
@@ -241,9 +299,7 @@ def test_nothing_is_cut_at_two_widths(page, width):
     try:
         time.sleep(0.3)
         settle(page)
-        script = (
-            "return [document.documentElement.scrollWidth, document.getElementById('panels').offsetWidth]"
-        )
+        script = "return [document.documentElement.scrollWidth, document.querySelector('.panels canvas').offsetWidth]"
         whole, canvas = page.execute_script(script)
         assert whole <= width
         assert canvas > 0.5 * width

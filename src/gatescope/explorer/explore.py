@@ -84,7 +84,7 @@ def explore(
     ----------
     traces : Trace, StackTrace, Comparison, or mapping of str to Trace or StackTrace
         What to look at, each layer by itself; of several, such as before and after training, the page shows one at a
-        time.  A `Comparison` brings its gradients.
+        time, or two beside each other.  A `Comparison` brings its gradients.
     flow : GradientFlow, or mapping, optional
         Gradients to show below.  Of single units (``norm="unit"``) by their numbers, ``{3: flow_of_3}``; None stands
         for the whole.  Of several traces by their labels: ``{"before": flow, "after": {None: flow, 3: flow_of_3}}``.

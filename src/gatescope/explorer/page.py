@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatescope.explorer.colors import tables
 from gatescope.explorer.levels import choose
 from gatescope.explorer.views import View
 from gatescope.reporting.html import document, escape
@@ -25,7 +26,7 @@ SCRIPTS = (
 def page(views: Sequence[View], title: str, budget: int) -> str:
     """Return the page of some runs; the same runs give the same bytes."""
     detail = choose(sum(view.size for view in views), budget)
-    data = {"detail": detail.text, "views": [view.data(detail) for view in views]}
+    data = {"detail": detail.text, "colors": tables(), "views": [view.data(detail) for view in views]}
     # Inside a script element nothing ends it but "</", and a comment begins it anew: no "<" is left.
     text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     # In one go: a label may hold what looks like a placeholder.

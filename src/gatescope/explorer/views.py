@@ -17,9 +17,12 @@ from gatescope.datatypes.saturation import OPEN, SHUT
 from gatescope.explorer.encoding import coding_of, encode, fields, packed
 from gatescope.explorer.equations import equations
 from gatescope.explorer.levels import Detail, reduced
-from gatescope.plotting._palette import gate_styles
+from gatescope.plotting._palette import BLACK, gate_styles
 from gatescope.plotting._trace_view import gate_names, reference_name, time_mean, values
+from gatescope.reporting.text import show
 
+_LABEL = 40  # letters of an event that are shown
+_VISIBLE = str.maketrans({" ": "␣", "\n": "↲", "\t": "→"})  # what would not be seen on an axis
 _FEW = 4  # series that are drawn as lines, and coded in 16 bits: they take no room
 
 
@@ -62,7 +65,6 @@ class View:
         cell = self.cell
         return {
             "label": self.label,
-            "cell": self.trace.cell,
             "steps": self.steps,
             "units": int(self.trace.states.shape[3]),
             "every": detail.every,
@@ -70,30 +72,31 @@ class View:
             "inputs": {"name": "inputs", **_block(inputs, detail)},
             "rows": [self._row(name, color, detail) for name, color in self._colors()],
             "gradients": self._gradients(detail),
-            "marks": [*self.marks.items()],
-            "tokens": list(self.tokens[: self.steps]),
+            "marks": [(step, " ".join(label.split())[:_LABEL]) for step, label in self.marks.items()],
+            "tokens": [token.translate(_VISIBLE) or "∅" for token in self.tokens[: self.steps]],
             "equations": equations(cell) if cell else [],
         }
 
     def _colors(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, style in zip(self.names, gate_styles(self.names), strict=True):
-            yield name, {"color": style.color, "dash": [] if style.linestyle == "-" else style.linestyle[1]}
+            color = "ink" if style.color == BLACK else style.color  # black is not seen on dark paper
+            yield name, {"color": color, "dash": [] if style.linestyle == "-" else style.linestyle[1]}
 
     def _row(self, name: str, look: dict[str, Any], detail: Detail) -> dict[str, Any]:
         trace, cell = self.trace, self.cell
         series = values(trace, name)[: self.steps, self.sequence]
-        bounds = trace.bounds(name)
-        is_gate = bounds == (0, 1)
+        is_gate = trace.bounds(name) == (0, 1)
         memory = memory_gate(cell) if cell else None
-        means = time_mean(series)
+        # What the gate says of how long memory lasts: the fraction kept is its value, or one minus that.
+        keeps = memory.sign if memory and memory.name == name and is_gate else 0
+        title = f"{name}, {ROLES[name]}" if name in ROLES else name
         row = {
             "name": name,
-            "role": ROLES.get(name, ""),
+            "title": title,
+            "caption": title + {0: "", 1: ", keeps the memory", -1: ", 1 − it keeps the memory"}[keeps],
             "kind": "state" if name in trace.state_names else "gate",
-            "bounds": bounds,
-            # What the gate says of how long memory lasts: the fraction kept is its value, or one minus that.
-            "keeps": memory.sign if memory and memory.name == name and is_gate else 0,
-            "mean": _numbers(means),
+            "keeps": keeps,
+            "mean": _numbers(time_mean(series)),
             "shut": _numbers(np.mean(series < SHUT, axis=0)) if is_gate else None,
             "open": _numbers(np.mean(series > OPEN, axis=0)) if is_gate else None,
             **look,
@@ -107,19 +110,31 @@ class View:
         rows = []
         for unit, flow in self.flows.items():
             flow = flow.sequence(self.sequence if flow.log_norm.shape[1] > 1 else 0)
-            gone, half = float(flow.steps_to_half()[0]), flow.half_life()
             rows.append(
                 {
                     "unit": unit,
-                    "name": f"gradient of {flow.of} by {flow.wrt}, ln of its norm",
+                    "name": f"gradient of {flow.of} by {flow.wrt}, ln",
                     "source": flow.source_step - 1,
-                    "gone": gone if np.isfinite(gone) else None,
-                    "half": float(half.value[0]) if half.is_rate[0] and np.isfinite(half.value[0]) else None,
-                    "why": half.why_none[0] if half.why_none else "",
+                    "words": _decay(
+                        flow, "the whole gradient" if unit is None else f"the gradient of unit {unit}"
+                    ),
                     **_block(by_step(flow, self.steps)[:, None], detail),
                 }
             )
         return rows
+
+
+def _decay(flow: GradientFlow, whose: str) -> str:
+    """Return in words how soon a gradient of one sequence is gone."""
+    gone, half = float(flow.steps_to_half()[0]), flow.half_life()
+    soon = (
+        f"half is gone after {show(gone)} steps"
+        if np.isfinite(gone)
+        else "more than half is left at the longest lag"
+    )
+    if half.is_rate[0] and np.isfinite(half.value[0]):
+        return f"Of {whose} {soon}; asymptotic half-life {show(float(half.value[0]))} steps."
+    return f"Of {whose} {soon}; no half-life{f': {half.why_none[0]}' if half.why_none and half.why_none[0] else ''}."
 
 
 def by_step(flow: GradientFlow, steps: int) -> Array:

@@ -2,47 +2,54 @@
 
 const source = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
-const form = find("controls").elements, canvas = find("panels");
-const read = new Map(); // views that are decoded, or being decoded, by their number
-let state = settled(fromFragment(location.hash), source.views), view = null, plan = null, order = [], shownSteps = null;
-let places = [], waiting = false, numbers = "", resting = 0, opening = null;
-
-function look() {
-  const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(`--${name}`).trim();
-  const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  return { ink: color("ink"), quiet: color("quiet"), paper: color("paper"), alarm: color("alarm"), rule: color("rule"), theme: dark ? "dark" : "light" };
-}
+const form = find("controls").elements, stage = find("stage");
+const TABLES = source.colors;
+const look = () => {
+  const style = getComputedStyle(document.documentElement), names = ["ink", "quiet", "paper", "alarm", "rule"];
+  const colors = names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]);
+  return { ...Object.fromEntries(colors), theme: style.colorScheme };
+};
+const decoded = []; // views, as promises, by their number
+let state = settled(fromFragment(location.hash), source.views);
+let sides = [], waiting = false, resting = 0, opening = null; // a side is a view with its part of the page
 
 function draw() {
   waiting = false;
-  if (!view) return;
-  const width = Math.floor(find("stage").firstElementChild.clientWidth), colors = look();
-  order = unitOrder(state, view);
-  plan = layout(view, state, width);
-  shownSteps = paint(new CanvasPen(canvas, plan.width, plan.height), plan, view, state, order, colors);
-  const chosen = [state.view, state.unit, state.step, state.gate, colors.theme].join();
-  if (chosen !== numbers) {
-    showNumbers(view, state);
-    places = paintScatter(find("scatter"), view, state, colors);
+  const colors = look(), order = unitOrder(state, sides[0].view);
+  for (const side of sides) {
+    const { view, canvas } = side; // the other run may have fewer units and steps
+    side.state = { ...state, unit: Math.min(state.unit, view.units - 1), step: Math.min(state.step, view.steps - 1) };
+    side.order = view.units === order.length ? order : unitOrder(side.state, view);
+    side.plan = layout(view, side.state, side.find(".panels").clientWidth);
+    const pen = new Pen(canvas, side.plan.width, side.plan.height, colors.paper);
+    side.window = paint(pen, side, sides, colors);
+    showNumbers(side.find, view, side.state);
+    const { every, first, last } = side.window, { name, coding } = gateOf(view, state.gate);
+    const part = `steps ${format(first)} to ${format(Math.min(last, view.steps) - 1)} of ${format(view.steps)}`;
+    const holds = `a column holds ${every === 1 ? "one step" : `${format(every)} steps`}`;
+    side.find(".detail").textContent = `${part}: ${holds}; ${source.detail}; ${name}: ${coding.precision}.`;
+    canvas.setAttribute("aria-label", `Gates, states and gradients of ${view.label}, ${part}`);
   }
-  numbers = chosen;
+  for (const name of Object.keys(START)) if (form[name]) form[name].value = state[name];
+  find("step").setAttribute("aria-valuetext", `step ${state.step}`);
   clearTimeout(resting);
   resting = setTimeout(rest, 150, colors);
-  for (const name of Object.keys(START)) if (form[name]) form[name].value = state[name];
-  Object.assign(find("step"), { max: view.steps - 1, value: state.step });
-  find("step").setAttribute("aria-valuetext", `step ${state.step}`);
-  const column = shownSteps.every === 1 ? "a column holds one step" : `a column holds ${format(shownSteps.every)} steps`;
-  const part = `steps ${format(shownSteps.first)} to ${format(Math.min(shownSteps.last, view.steps) - 1)} of ${format(view.steps)}`;
-  const exact = view.rows.find((row) => row.name === state.gate);
-  find("detail").textContent = `${part}: ${column}; ${source.detail}; ${exact.name}: ${exact.coding.precision}.`;
-  canvas.setAttribute("aria-label", `Gates, states and gradients of ${view.label}, ${part}`);
-  document.documentElement.dataset.ready = view.label;
 }
 
-// What takes long, and waits until the panels stand still.
+// Draw what takes long, or would be read aloud too often, once the panels stand still.
 function rest(colors) {
   resting = 0;
-  paintHistogram(find("histogram"), view, state, shownSteps, colors);
+  for (const { view, find: inside, state: own, order, window } of sides) {
+    const row = gateOf(view, own.gate), scatter = inside(".scatter");
+    scatter.parentElement.hidden = !row.shut;
+    const means = window.every === 1 ? "" : `, means of ${format(window.every)} steps`;
+    inside(".scatter-title").textContent = `Saturation of ${row.name}`;
+    inside(".histogram-title").textContent = `Histogram of ${row.name}${means}`;
+    const words = `Unit ${own.unit}, step ${format(own.step)}`, reading = inside(".reading");
+    if (reading.textContent !== words) reading.textContent = words;
+    if (row.shut) drawScatter(scatter, row, own.unit, colors);
+    drawHistogram(inside(".histogram"), row, own, order, window, colors);
+  }
   try {
     history.replaceState(null, "", `#${fragment(state)}`);
   } catch { /* inside a notebook's frame a page has no address of its own */ }
@@ -50,132 +57,147 @@ function rest(colors) {
 
 function change(next) {
   const wanted = settled({ ...state, ...next }, source.views);
-  if (document.documentElement.dataset.theme !== wanted.theme) document.documentElement.dataset.theme = wanted.theme;
-  if (!view || wanted.view !== state.view) return open(wanted);
+  document.documentElement.dataset.theme = wanted.theme;
+  if (!sides.length || wanted.view !== state.view || wanted.beside !== state.beside) return open(wanted);
   state = wanted;
   if (!waiting) requestAnimationFrame(draw);
   waiting = true;
 }
 
-// Show another run once it is decoded: until then the state is that of the one that is shown.
+// Show other runs once they are decoded: until then the state is that of those that are shown.
 async function open(wanted) {
-  const number = wanted.view;
-  [opening, find("wait").hidden] = [wanted, false];
-  if (!read.has(number)) read.set(number, readView(source.views[number]));
-  const opened = await read.get(number);
+  opening = wanted;
+  find("wait").hidden = false;
+  const numbers = [wanted.view, wanted.beside].filter((number) => number !== "");
+  const views = await Promise.all(numbers.map((number) => (decoded[number] ??= decodeView(source.views[number]))));
   if (opening !== wanted) return;
-  [state, view] = [wanted, opened];
-  form.gate.replaceChildren(...view.rows.map((row) => new Option(describe(row), row.name)));
-  form.unit.max = view.units - 1;
+  state = wanted;
   find("wait").hidden = true;
-  draw();
-}
-
-const choose = (step, unit = state.unit) => change({ ...stepped(state, step), unit });
-const stepAt = (x) => clamp(Math.floor(shownSteps.first + ((x - LEFT) / plan.panels[0].width) * (shownSteps.last - shownSteps.first)), 0, view.steps - 1);
-const centre = () => (state.step >= state.first && state.step < state.last ? state.step : (state.first + state.last) / 2);
-
-// Return the panel at a height, and the unit of the map that it is.
-function pointed(x, y) {
-  const panel = plan.panels.find((each) => y >= each.y - TITLE && y < each.y + each.height);
-  const row = panel?.units ? clamp(Math.floor(((y - panel.y) / panel.height) * view.units), 0, view.units - 1) : null;
-  return { panel, unit: row === null ? null : order[row], step: stepAt(x) };
-}
-
-const pointers = new Map();
-let moved = false, onOverview = false;
-
-canvas.addEventListener("pointerdown", (event) => {
-  if (!view || event.button) return;
-  canvas.setPointerCapture(event.pointerId);
-  pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
-  if (pointers.size === 1) [moved, onOverview] = [false, pointed(event.offsetX, event.offsetY).panel?.kind === "overview"];
-});
-
-canvas.addEventListener("pointermove", (event) => {
-  if (!view) return;
-  const last = pointers.get(event.pointerId), width = plan.panels[0].width, span = state.last - state.first;
-  if (!last) return showPointed(event);
-  const across = event.offsetX - last[0];
-  moved ||= Math.abs(across) > 3;
-  if (!moved) return;
-  pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
-  if (pointers.size === 2) {
-    const other = [...pointers].find(([id]) => id !== event.pointerId)[1][0], apart = (x) => Math.max(20, Math.abs(x - other));
-    change(zoomed(state, apart(last[0]) / apart(event.offsetX), stepAt((event.offsetX + other) / 2)));
-  } else {
-    change(panned(state, onOverview ? (across / width) * view.steps : (-across / width) * span));
-  }
-});
-
-for (const name of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(name, (event) => {
-    if (!pointers.delete(event.pointerId) || moved || name === "pointercancel") return;
-    const { panel, unit, step } = pointed(event.offsetX, event.offsetY);
-    if (!panel) return;
-    if (panel.kind === "overview") return choose(Math.floor(((event.offsetX - LEFT) / panel.width) * view.steps));
-    change({ step, ...(unit === null ? {} : { unit, gate: panel.row.name }) });
+  sides = views.map((view) => {
+    const root = find("side").content.firstElementChild.cloneNode(true);
+    const side = { view, root, canvas: root.querySelector("canvas"), find: (selector) => root.querySelector(selector) };
+    side.find(".label").textContent = view.label;
+    listen(side);
+    return side;
   });
+  stage.replaceChildren(...sides.map((side) => side.root));
+  form.gate.replaceChildren(...views[0].rows.map((row) => new Option(row.title, row.name)));
+  form.unit.max = views[0].units - 1;
+  form.step.max = views[0].steps - 1;
+  draw();
+  document.documentElement.dataset.ready = views.map((view) => view.label).join(" | ");
 }
 
-canvas.addEventListener("wheel", (event) => {
-  if (!view) return;
-  event.preventDefault();
-  const along = event.shiftKey ? event.deltaY : event.deltaX, span = state.last - state.first;
-  if (Math.abs(along) > Math.abs(event.deltaY) || event.shiftKey) change(panned(state, (along / plan.panels[0].width) * span));
-  else change(zoomed(state, event.deltaY < 0 ? 0.75 : 1 / 0.75, stepAt(event.offsetX)));
-}, { passive: false });
-
-function showPointed(event) {
-  const { panel, unit, step } = pointed(event.offsetX, event.offsetY);
-  if (!panel?.units) return;
-  const value = valueText(panel.row, unit, step);
-  find("pointed").textContent = `Under the pointer: step ${format(step)}, unit ${unit}, ${panel.row.name} = ${value}`;
+// Let pointer, wheel and fingers move what a side shows.
+function listen(side) {
+  const { canvas, view } = side, pointers = new Map();
+  const span = () => state.last - state.first, part = (x) => x / side.plan.inner;
+  const stepAt = (x) => Math.floor(side.window.first + part(x - LEFT) * (side.window.last - side.window.first));
+  const pointed = ({ offsetX, offsetY }) => {
+    const panel = side.plan.panels.find(({ y, height }) => offsetY >= y - TITLE && offsetY < y + height);
+    const row = panel?.units && clamp(Math.floor(((offsetY - panel.y) / panel.height) * view.units), 0, view.units - 1);
+    return { panel, unit: side.order[row], step: clamp(stepAt(offsetX), 0, view.steps - 1) };
+  };
+  let moved = false, onOverview = false;
+  canvas.onpointerdown = (event) => {
+    if (event.button) return;
+    canvas.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, event.offsetX);
+    if (pointers.size === 1) [moved, onOverview] = [false, pointed(event).panel?.whole];
+  };
+  canvas.onpointermove = (event) => {
+    const { offsetX, pointerId } = event, last = pointers.get(pointerId), across = offsetX - last;
+    if (last === undefined) {
+      const { panel, unit, step } = pointed(event);
+      if (!panel?.units) return;
+      const words = `step ${format(step)}, unit ${unit}, ${panel.row.name} = ${valueText(panel.row, unit, step)}`;
+      side.find(".pointed").textContent = `Under the pointer: ${words}`;
+      return;
+    }
+    moved ||= Math.abs(across) > 3;
+    if (!moved) return;
+    pointers.set(pointerId, offsetX);
+    const other = [...pointers].find(([id]) => id !== pointerId)?.[1], apart = (x) => Math.max(20, Math.abs(x - other));
+    if (other !== undefined) change(zoomed(state, apart(last) / apart(offsetX), stepAt((offsetX + other) / 2)));
+    else change(panned(state, part(across) * (onOverview ? view.steps : -span())));
+  };
+  canvas.onpointercancel = (event) => pointers.delete(event.pointerId);
+  canvas.onpointerup = (event) => {
+    if (!pointers.delete(event.pointerId) || moved) return;
+    const { panel, unit, step } = pointed(event);
+    if (panel?.whole) choose(Math.floor(part(event.offsetX - LEFT) * view.steps));
+    else if (panel) change({ step, ...(panel.units ? { unit, gate: panel.row.name } : {}) });
+  };
+  canvas.onwheel = (event) => {
+    event.preventDefault();
+    const along = event.shiftKey ? event.deltaY : event.deltaX;
+    if (event.shiftKey || Math.abs(along) > Math.abs(event.deltaY)) change(panned(state, part(along) * span()));
+    else change(zoomed(state, event.deltaY < 0 ? 0.75 : 1 / 0.75, stepAt(event.offsetX)));
+  };
+  side.find(".scatter").onclick = ({ offsetX, offsetY }) => {
+    const row = gateOf(view, state.gate), places = row.shut.map((_, unit) => scatterPlace(row, unit));
+    const far = places.map(([x, y]) => Math.hypot(x - offsetX, y - offsetY));
+    change({ unit: far.indexOf(Math.min(...far)) });
+  };
 }
 
-find("scatter").addEventListener("click", (event) => {
-  const far = ([x, y]) => (x - event.offsetX) ** 2 + (y - event.offsetY) ** 2;
-  const nearest = places.reduce((best, place, unit) => (far(place) < far(places[best]) ? unit : best), 0);
-  if (places.length) change({ unit: nearest });
-});
-
-find("controls").addEventListener("change", (event) => change({ [event.target.name]: event.target.value, ...(event.target.name === "view" ? { last: state.last } : {}) }));
-find("controls").addEventListener("submit", (event) => event.preventDefault());
-find("step").addEventListener("input", (event) => view && choose(Number(event.target.value)));
-find("closer").addEventListener("click", () => change(zoomed(state, 0.5, centre())));
-find("farther").addEventListener("click", () => change(zoomed(state, 2, centre())));
-find("whole").addEventListener("click", () => change({ first: 0, last: source.views[state.view].steps }));
-
-const neighbor = (rows) => order[clamp(order.indexOf(state.unit) + rows, 0, order.length - 1)];
+const choose = (step) => change(stepped(state, clamp(step, 0, source.views[state.view].steps - 1)));
+const isSeen = (step) => step >= state.first && step < state.last;
+const middle = () => (isSeen(state.step) ? state.step : (state.first + state.last) / 2);
+const scale = (factor) => change(zoomed(state, factor, middle()));
+const chooseNear = (rows) => {
+  const [{ order }] = sides;
+  change({ unit: order[clamp(order.indexOf(state.unit) + rows, 0, order.length - 1)] });
+};
 const KEYS = {
-  ArrowLeft: (far) => choose(Math.max(0, state.step - far)), ArrowRight: (far) => choose(state.step + far),
-  ArrowUp: () => change({ unit: neighbor(-1) }), ArrowDown: () => change({ unit: neighbor(1) }),
-  "+": () => find("closer").click(), "=": () => find("closer").click(), "-": () => find("farther").click(), 0: () => find("whole").click(),
+  ArrowLeft: (far) => choose(state.step - far), ArrowRight: (far) => choose(state.step + far),
+  ArrowUp: () => chooseNear(-1), ArrowDown: () => chooseNear(1),
+  "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), 0: () => change({ first: 0, last: Infinity }),
   "/": () => form.unit.select(),
 };
-document.addEventListener("keydown", (event) => {
-  if (!view || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
-  if (event.target.matches("input, select, summary") && !(event.target.id === "step" && /^Arrow(Up|Down)$/.test(event.key))) return;
+document.onkeydown = (event) => {
+  const onSlider = event.target.id === "step" && /^Arrow(Up|Down)$/.test(event.key);
+  if (event.target.matches("input, select, summary") && !onSlider) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !sides.length || !(event.key in KEYS)) return;
   event.preventDefault();
   KEYS[event.key](event.shiftKey ? Math.max(1, Math.round((state.last - state.first) / 10)) : 1);
-});
+};
 
 function save(blob, suffix) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `gatescope-steps-${shownSteps.first}.${suffix}` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  const href = URL.createObjectURL(blob), link = document.createElement("a");
+  Object.assign(link, { href, download: `gatescope-steps-${Math.floor(state.first)}.${suffix}` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
-find("png").addEventListener("click", () => view && canvas.toBlob((blob) => save(blob, "png")));
-find("svg").addEventListener("click", () => {
-  if (!view) return;
-  const pen = new SvgPen(plan.width, plan.height);
-  paint(pen, plan, view, state, order, look());
-  save(new Blob([pen.toString()], { type: "image/svg+xml" }), "svg");
-});
 
-form.view.replaceChildren(...source.views.map((each, k) => new Option(each.label, k)));
-form.view.parentElement.hidden = source.views.length === 1;
-addEventListener("hashchange", () => change({ ...START, ...fromFragment(location.hash) }));
-new ResizeObserver(() => change({})).observe(find("stage"));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => change({}));
+// Save what is shown, sides beside each other.
+function savePicture(suffix) {
+  const canvas = document.createElement("canvas"), parts = [], colors = look(), { width } = sides[0].plan;
+  const height = Math.max(...sides.map(({ plan }) => plan.height));
+  const pen = new Pen(canvas, sides.length * width, height, colors.paper, parts);
+  for (const side of sides) {
+    parts.push(`<g transform="translate(${width * sides.indexOf(side)} 0)">`);
+    paint(pen, side, sides, colors);
+    parts.push("</g>");
+    pen.context.translate(width, 0);
+  }
+  if (suffix === "png") return canvas.toBlob((blob) => save(blob, suffix));
+  const viewBox = `0 0 ${sides.length * width} ${height}`;
+  const whole = svg("svg", { xmlns: "http://www.w3.org/2000/svg", viewBox, "font-family": FONT }, parts.join(""));
+  save(new Blob([whole], { type: "image/svg+xml" }), suffix);
+}
+
+form.view.replaceChildren(...source.views.map(({ label }, number) => new Option(label, number)));
+form.beside.append(...source.views.map(({ label }, number) => new Option(label, number)));
+for (const name of ["view", "beside"]) form[name].parentElement.hidden = source.views.length === 1;
+find("controls").onchange = ({ target }) => change({ [target.name]: target.value });
+find("controls").onsubmit = (event) => event.preventDefault();
+form.step.oninput = () => choose(Number(form.step.value));
+find("closer").onclick = () => scale(0.5);
+find("farther").onclick = () => scale(2);
+find("whole").onclick = KEYS[0];
+find("png").onclick = () => savePicture("png");
+find("svg").onclick = () => savePicture("svg");
+onhashchange = () => change({ ...START, ...fromFragment(location.hash) });
+new ResizeObserver(() => change({})).observe(stage);
+matchMedia("(prefers-color-scheme: dark)").onchange = () => change({});
 change({});

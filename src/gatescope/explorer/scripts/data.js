@@ -1,106 +1,68 @@
-// What the page holds, decoded: values of all units at all steps, and above them levels of ever longer runs of steps.
-
-const FACTOR = 4; // runs of a level that make up one of the next
-const SMALLEST = 512; // runs of a level above which there is no other
+// What the page holds, decoded: codes of every series at every step, and the numbers that codes stand for.
 
 const logistic = (x) => 1 / (1 + Math.exp(-x));
-const odds = (v) => Math.log(v / (1 - v));
-
-// What each code stands for, as it was coded: of a gate its log-odds.  Code 0 is no number.
-function codedValues({ low, high, codes }) {
-  const half = (high / 2 - low / 2) / Math.max(1, codes - 1);
-  return Float64Array.from({ length: codes + 1 }, (_, code) => (code ? low + 2 * half * (code - 1) : NaN));
-}
+const odds = (value) => Math.log(value / (1 - value));
 
 async function unpack(text, codes) {
-  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
   for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(stream).arrayBuffer();
-  return codes < 256 ? new Uint8Array(buffer) : new Uint16Array(buffer);
+  return codes < 256 ? Uint16Array.from(new Uint8Array(buffer)) : new Uint16Array(buffer); // one kind: loops are fast
 }
 
-// Several series over the same steps: a gate or a state of all units, the inputs, a gradient.
-class Block {
-  constructor({ coding, series }, { mean, min = mean, max = mean }, steps, every) {
-    Object.assign(this, { coding, series, steps, every, codes: { min, mean, max }, coded: codedValues(coding) });
-    const values = coding.scale === "odds" ? this.coded.map(logistic) : this.coded;
-    const vast = Math.max(Math.abs(coding.low), Math.abs(coding.high)) > 3e38;
-    this.numbers = vast ? Float64Array : Float32Array;
-    const decoded = (codes) => {
-      const array = new this.numbers(codes.length);
-      for (let k = 0; k < array.length; k++) array[k] = values[codes[k]];
-      return array;
-    };
-    const first = decoded(mean), size = Math.ceil(steps / every);
-    this.levels = [{ every, size, mean: first, min: every > 1 ? decoded(min) : first, max: every > 1 ? decoded(max) : first }];
-    while (this.levels.at(-1).size > SMALLEST) this.levels.push(this.above(this.levels.at(-1)));
-  }
-
-  static async read(raw, steps, every) {
-    const names = Object.keys(raw.codes);
-    const arrays = await Promise.all(names.map((name) => unpack(raw.codes[name], raw.coding.codes)));
-    return new Block(raw, Object.fromEntries(names.map((name, k) => [name, arrays[k]])), steps, every);
-  }
-
-  // Return the level of runs FACTOR times as long; the last run may be shorter.
-  above(below) {
-    const every = below.every * FACTOR, size = Math.ceil(this.steps / every), window = { first: 0, every, columns: size };
-    const level = { every, size };
-    for (const how of ["min", "mean", "max"]) {
-      level[how] = new this.numbers(this.series * size);
-      for (let s = 0; s < this.series; s++) this.reduce(below, s, window, how, level[how].subarray(s * size, (s + 1) * size));
-    }
-    return level;
-  }
-
-  // Fill `out` with the mean, min or max of the steps of each column, of one series; NaN where there are no numbers.
-  columns(series, window, how, out) {
-    const fits = ({ every }) => window.every % every === 0 && (every * 2 <= window.every || every === window.every);
-    this.reduce(this.levels.findLast(fits), series, window, how, out);
-  }
-
-  reduce({ every: run, size, ...level }, series, { first, every, columns }, how, out) {
-    const source = level[how], base = series * size, per = every / run, end = base + size, last = this.steps - (size - 1) * run;
-    const sign = how === "min" ? -1 : 1;
-    for (let x = 0, from = base + first / run; x < columns; x++, from += per) {
-      const to = from + per < end ? from + per : end;
-      let sum = 0, most = -Infinity;
-      for (let k = from; k < to; k++) {
-        const value = source[k];
-        sum += value;
-        if (sign * value > most) most = sign * value;
-      }
-      if (from >= to || sum !== sum) out[x] = NaN;
-      else if (how !== "mean") out[x] = sign * most;
-      else if (to < end || last === run) out[x] = sum / (to - from);
-      else out[x] = ((sum - source[to - 1]) * run + source[to - 1] * last) / ((to - from - 1) * run + last);
-    }
-  }
-
-  // Return what is stored of a step, as it was coded: numbers `min`, `mean` and `max`, the same where each step is.
-  at(series, step) {
-    const { min, mean, max } = this.codes, at = series * this.levels[0].size + Math.floor(step / this.every);
-    return { min: this.coded[min[at]], mean: this.coded[mean[at]], max: this.coded[max[at]] };
-  }
-
-  // Return the least and the greatest value of a series over all steps.
-  extremes(series) {
-    const { size, min, max } = this.levels.at(-1), part = (array) => Array.from(array.subarray(series * size, (series + 1) * size));
-    const known = (array) => part(array).filter((value) => value === value);
-    return [Math.min(...known(min)), Math.max(...known(max))];
-  }
+// Give a row (a gate or state of all units, the inputs, a gradient) its codes, and what each stands for:
+// `coded`, of a gate its log-odds, and `values`.  Code 0 is no number.
+async function decode(row, { steps, every }) {
+  const { low, high, codes, scale } = row.coding;
+  const half = (high / 2 - low / 2) / Math.max(1, codes - 1); // by halves: a span may be too large for a float
+  row.coded = Float64Array.from({ length: codes + 1 }, (_, code) => (code ? low + 2 * half * (code - 1) : NaN));
+  row.values = scale === "odds" ? row.coded.map(logistic) : row.coded;
+  const mean = await unpack(row.codes.mean, codes), { min, max } = row.codes;
+  row.codes = { mean, min: min ? await unpack(min, codes) : mean, max: max ? await unpack(max, codes) : mean };
+  Object.assign(row, { every, runs: Math.ceil(steps / every), size: steps / every });
 }
 
-// A run with all its blocks decoded.
-async function readView(raw) {
-  const read = (each) => Block.read(each, raw.steps, raw.every);
-  const [inputs, rows, gradients] = await Promise.all([
-    read(raw.inputs), Promise.all(raw.rows.map(read)), Promise.all(raw.gradients.map(read)),
-  ]);
-  const joined = (each, k, blocks) => ({ ...each, block: blocks[k], codes: null });
-  return {
-    ...raw, inputs: { ...raw.inputs, block: inputs, codes: null },
-    rows: raw.rows.map((row, k) => joined(row, k, rows)), gradients: raw.gradients.map((row, k) => joined(row, k, gradients)),
-  };
+const rowsOf = (view) => [view.inputs, ...view.rows, ...view.gradients];
+
+async function decodeView(view) {
+  await Promise.all(rowsOf(view).map((row) => decode(row, view)));
+  return view;
+}
+
+// Fill `out` with the mean, min or max of all steps of each column of a window; NaN where one of them is no number.
+function columns(row, series, window, how, out) {
+  const { values, every, runs, size } = row, codes = row.codes[how];
+  const per = window.every / every, end = (series + 1) * runs;
+  let from = series * runs + window.first / every;
+  for (let x = 0; x < window.columns; x++, from += per) {
+    const to = Math.min(from + per, end);
+    if (from >= to) out[x] = NaN;
+    else if (how !== "mean") out[x] = values[most(codes, how === "min" ? -1 : 1, from, to)];
+    else out[x] = mean(codes, values, from, to, to === end ? runs - size : 0);
+  }
+  return out;
+}
+
+const columnsOf = (row, series, window, how) => columns(row, series, window, how, new Float64Array(window.columns));
+
+// Return the mean of what codes stand for; of the last run, which may be shorter, a part is missing.
+function mean(codes, values, from, to, missing) {
+  let total = -missing * values[codes[to - 1]];
+  for (let k = from; k < to; k++) total += values[codes[k]];
+  return total / (to - from - missing);
+}
+
+// Return the code that is greatest, or of sign -1 least, which is that of the value; 0 if any is.
+function most(codes, sign, from, to) {
+  let best = codes[from];
+  for (let k = from; k < to && best; k++) if (sign * (codes[k] - best) > 0 || codes[k] === 0) best = codes[k];
+  return best;
+}
+
+// Return what is stored of a step, as it was coded: `min`, `mean` and `max`, which are one where each step is.
+function at({ codes, coded, every, runs }, series, step) {
+  const place = series * runs + Math.floor(step / every);
+  return { min: coded[codes.min[place]], mean: coded[codes.mean[place]], max: coded[codes.max[place]] };
 }
