@@ -34,10 +34,9 @@ def test_numbers_that_there_are_not(invoke):
     done = invoke("claims", "--only", "9a,50")
     assert done.exit_code == 2
     assert "--only '50' is not known; the numbers are 1a, 1b, 2a" in done.stderr
-    for none in ("", " , "):
-        done = invoke("claims", "--only", none)
-        assert done.exit_code == 2
-        assert f"--only '{none}' names no statement; give numbers, as in 9a,40" in done.stderr
+    done = invoke("claims", "--only", " , ")
+    assert done.exit_code == 2
+    assert "--only ' , ' names no statement; give numbers, as in 9a,40" in done.stderr
     assert "1 statement: 1 supported" in invoke("claims", "--only", "9a,,").stdout
 
 

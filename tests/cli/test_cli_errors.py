@@ -26,6 +26,10 @@ BAD = [
     (["compare", "--units", "0,x"], "--units '0,x'"),
     (["compare", "--units", "64"], "0..63"),
     (["compare", "--out", "file.txt"], "file.txt"),
+    (["compare", "--out", ""], "--out '' is empty; leave it out, or give a value"),
+    (["compare", "--skip-columns="], "--skip-columns '' is empty; leave it out"),
+    (["claims", "--only", ""], "--only '' is empty"),
+    (["show", ""], "an argument is empty; leave it out"),
     (["compare", "--out", "file.txt/below"], "file.txt"),
     (["compare", "--out", "blocked"], "it is a folder"),
     (

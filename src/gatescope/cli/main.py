@@ -22,6 +22,7 @@ from gatescope.cli.experiment import experiments
 from gatescope.cli.explore import explore
 from gatescope.cli.measure.group import measurements
 from gatescope.cli.options import INTERRUPTED
+from gatescope.cli.parsing import check_not_empty
 from gatescope.cli.run import run
 from gatescope.cli.show import show
 from gatescope.cli.train.command import train
@@ -36,6 +37,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            check_not_empty([*ctx._protected_args, *ctx.args])
             with warnings_as_notes(), format_of_a_command():
                 return super().invoke(ctx)
         except GatescopeError as error:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from gatescope.checks.parsing import split_outside
 from gatescope.errors import ValueRangeError
 
 _MOST_NUMBERS = 100_000  # of one option
+
+
+def check_not_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty text among the arguments of a command: as a path it would be the folder one is in."""
+    for before, text in pairwise(["", *arguments]):
+        name, equals, value = text.partition("=")
+        if not text or (equals and not value and name.startswith("--")):
+            option = name or before
+            advice = "leave it out, or give a value; a variable of the shell may not be set"
+            if not option.startswith("--"):
+                raise ValueRangeError("an argument is empty", advice=advice)
+            raise ValueRangeError("is empty", argument=option[2:].replace("-", "_"), seen="", advice=advice)
 
 
 def whole_numbers(argument: str, text: str, example: str = "1,10,100") -> list[int]:
