@@ -11,10 +11,13 @@ from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 
 Array = NDArray[Any]
 REAL_KINDS = "fiub"  # kinds of dtypes that hold real numbers
+_FEW = 10_000  # numbers, for which to allocate as many answers takes less than to say what NumPy is to ignore
 
 
 def rectangular(name: str, value: Any) -> Array:
     """Return `value` as an array of whatever dtype it has; masked elements are refused."""
+    if type(value) is np.ndarray:  # as in every update of a training
+        return value
     # np.asarray drops a mask, and with it what the user said of these elements.
     parts = value if isinstance(value, list | tuple) else (value,)
     masks = (np.ma.getmaskarray(part) for part in parts if isinstance(part, np.ma.MaskedArray))
@@ -53,8 +56,11 @@ def real_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Arr
 def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = True) -> Array:
     """Return a C-contiguous array of `dtype` made from real numbers, all finite, none of them masked."""
     array = real_array(name, value, dtype)
-    with np.errstate(over="ignore"):  # what overflows is reported below
-        converted = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype == dtype:
+        converted = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore"):  # what overflows is reported below
+            converted = np.ascontiguousarray(array, dtype=dtype)
     if converted.ndim != array.ndim:  # ascontiguousarray makes a scalar one-dimensional
         converted = converted.reshape(array.shape)
     if finite:
@@ -64,9 +70,10 @@ def check_array(name: str, value: Any, dtype: np.dtype[Any], *, finite: bool = T
 
 def check_finite(name: str, array: Array, original: Array | None = None) -> None:
     """Refuse NaN and infinity; the error says where the first one is.  `original` is what `array` was made from."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):  # no NaN and no infinity can be in it; one pass, nothing allocated
-            return
+    if array.size > _FEW:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):  # no NaN and no infinity can be in it; one pass, nothing allocated
+                return
     good = np.isfinite(array)
     if good.all():
         return

@@ -23,7 +23,9 @@ Check = Callable[[str, Any], Any]
 
 def is_whole(value: Any) -> bool:
     """Return whether a value is a whole number; True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if type(value) is int:  # what most are; to ask for several kinds takes longer
+        return True
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def is_nan(value: Any) -> bool:
@@ -35,6 +37,8 @@ def is_several(value: Any) -> bool:
     """Return whether a value is a sequence, or an array of an axis or more, and neither a text nor bytes."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
+    if isinstance(value, (list, tuple)):
+        return True
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
@@ -222,7 +226,7 @@ def or_none(check: Check) -> Check:
 
 def _finite_or_nan(value: Any) -> float:
     """Return the value if it is a finite real number, else NaN."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         return math.nan
     try:
         number = float(value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,11 @@ def axes_of(declared: str, ndim: int) -> list[str]:
     >>> axes_of("(T, B, C) or (B, C) real", 2)
     ['B', 'C']
     """
-    return _form_of(declared, ndim)[0] or []
+    return [*(_form_of(declared, ndim)[0] or ())]
 
 
-def _form_of(declared: str, ndim: int) -> tuple[list[str] | None, str | None]:
+@cache  # a batch that training makes anew is checked at every update
+def _form_of(declared: str, ndim: int) -> tuple[tuple[str, ...] | None, str | None]:
     """Return axes and dtype of the form that is declared for so many axes, None where there is none."""
     forms = [_DECLARED.fullmatch(form) for form in declared.split(" or ")]
     return next(
@@ -94,8 +96,8 @@ def _form_of(declared: str, ndim: int) -> tuple[list[str] | None, str | None]:
     )
 
 
-def _extents(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _extents(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _is_of(dtype: np.dtype[Any], declared: str | None) -> bool:
@@ -106,15 +108,26 @@ def _is_of(dtype: np.dtype[Any], declared: str | None) -> bool:
 
 def _fits(dim: str, extent: int, known: dict[str, int], *, last: bool) -> bool:
     """Return whether an extent can be the size that is declared; a size that is not known becomes known."""
-    if dim.isdecimal():
-        return int(dim) == extent
-    factors = dim.split("*")
+    number, factors, name, added = _read(dim)
+    if number is not None:
+        return number == extent
     if len(factors) > 1:
         open_factors = [factor for factor in factors if factor not in known]
         product = math.prod(known[factor] for factor in factors if factor in known)
         if not open_factors:
             return product == extent
         return not last or (len(open_factors) == 1 and product > 0 and extent % product == 0)
-    name, _, added = dim.partition("+")
-    size = extent - int(added or 0)
+    size = extent - added
     return known.setdefault(name, size) == size >= (name in _SOME)
+
+
+@cache
+def _read(dim: str) -> tuple[int | None, tuple[str, ...], str, int]:
+    """Return the number that a size is, the factors that it is made of, or its name and what is added to it."""
+    if dim.isdecimal():
+        return int(dim), (), "", 0
+    factors = tuple(dim.split("*"))
+    if len(factors) > 1:
+        return None, factors, "", 0
+    name, _, added = dim.partition("+")
+    return None, factors, name, int(added or 0)

@@ -33,6 +33,14 @@ from gatescope.storage.npz import decode_json, encode_json, read_npz, write_npz
 META = "gatescope_meta"
 _UNION = re.compile(r" \| (?![^\[]*\])")  # between the kinds of a field, not inside brackets
 _GREATEST = 2**1023  # of the whole numbers that a float may be given as
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    "Array": np.ndarray,
+    "str": str,
+    "float": (int, float),
+    "bool": bool,
+    "Mapping": Mapping,
+    "tuple": tuple,
+}  # kinds of fields that are no results
 
 
 class ComparedByValue:
@@ -374,33 +382,32 @@ def _fits(value: object, annotation: str) -> bool:
         return False
     if value is None:
         return annotation.endswith("| None") or annotation == "Any"
-    *others, annotation = _UNION.split(annotation.removesuffix(" | None"))
-    if any(_fits(value, other) for other in others):
+    others, outer, inner = _read(annotation)
+    if others and any(_fits(value, other) for other in others):
         return True
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "Array": np.ndarray,
-        "str": str,
-        "float": (int, float),
-        "bool": bool,
-        "Mapping": Mapping,
-        "tuple": tuple,
-        **Result._kinds,
-    }
-    outer, _, inner = annotation.removesuffix("]").partition("[")
     if outer == "int":
         return is_whole(value) and 0 <= value < _GREATEST  # type: ignore[operator]  # all of them count something
-    if (isinstance(value, bool) and outer != "bool") or not isinstance(value, kinds.get(outer, object)):
+    kind: Any = _PLAIN.get(outer) or Result._kinds.get(outer, object)
+    if (isinstance(value, bool) and outer != "bool") or not isinstance(value, kind):
         return outer in ("Any", "object")
     if outer == "float" and isinstance(value, int):
         return abs(value) < _GREATEST
     if outer == "Mapping" and inner.startswith("str, "):
-        return all(_fits(item, inner.removeprefix("str, ")) for item in value.values())  # type: ignore[attr-defined]
+        return all(_fits(item, inner.removeprefix("str, ")) for item in value.values())
     if outer == "tuple" and inner.endswith(", ..."):
-        return all(_fits(item, inner.removesuffix(", ...")) for item in value)  # type: ignore[attr-defined]
+        return all(_fits(item, inner.removesuffix(", ...")) for item in value)
     if outer == "tuple" and inner and "[" not in inner:
-        each, items = inner.split(", "), list(value)  # type: ignore[call-overload]
+        each, items = inner.split(", "), list(value)
         return len(items) == len(each) and all(map(_fits, items, each))
     return True
+
+
+@cache  # fields of models and data are looked at again at every update of a training
+def _read(annotation: str) -> tuple[tuple[str, ...], str, str]:
+    """Return the other kinds that a field may be of, and of the last one its name and what stands in brackets."""
+    *others, last = _UNION.split(annotation.removesuffix(" | None"))
+    outer, _, inner = last.removesuffix("]").partition("[")
+    return tuple(others), outer, inner
 
 
 def index_of(names: tuple[str, ...], name: str, what: str) -> int:

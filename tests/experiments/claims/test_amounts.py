@@ -3,7 +3,8 @@
 import pytest
 
 from gatescope.experiments.claims import amounts
-from gatescope.experiments.claims.amounts import BIASED, BY_SIZE, DROPOUT, MIDDLE, NOISY, SMALL
+from gatescope.experiments.claims.amounts import BIASED, BY_SIZE, DROPOUT, MIDDLE, NOISY, SMALL, by_size
+from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import distinguished
 from gatescope.experiments.seeds.judge import Judgement
 
@@ -22,12 +23,29 @@ def test_all_are_tuned_once_and_have_as_many_updates(task):
     assert task.spec.target_loss is None  # nothing ends early
     passed = -(-task.spec.examples // task.spec.batch_size)
     assert task.spec.updates % passed == 0  # whole passes, so that no set gets more updates
-    assert task.shortened().spec.updates < task.spec.updates
+    quick = task.shortened().spec
+    assert quick.updates < task.spec.updates
+    assert quick.examples == task.spec.examples
 
 
 def test_names_tell_them_apart():
     assert len({task.name for task in TASKS}) == len(TASKS) == 12 + 8 + 4 + 2
     assert len({task.spec for task in TASKS}) == len(TASKS)
+
+
+def test_a_quick_study_has_fewer_sizes():
+    every, some = (by_size(Study(folder="nowhere", quick=quick)) for quick in (False, True))
+    assert every == BY_SIZE
+    for kind, tasks in some.items():
+        sizes = [*every[kind]]
+        assert tasks.items() <= every[kind].items()
+        assert [*tasks][:2] == sizes[:2]  # the two smallest, of 12a
+        assert [*tasks][-1] == sizes[-1]  # the greatest, of 11c
+        assert {MIDDLE[kind].spec.examples, SMALL[kind].spec.examples} <= tasks.keys()
+        assert len(tasks) == 4
+        assert all(
+            task.shortened().spec.updates >= -(-n // 50) for n, task in tasks.items()
+        )  # a pass, at least
 
 
 def test_what_differs_is_what_is_said():

@@ -79,7 +79,7 @@ def test_14a_takes_both_halves(apart, control, known):
 def test_rates_of_trained_networks_by_hand(monkeypatch):
     monkeypatch.setattr(data_size, "_SEQUENCES", 2)
     tasks = dict(list(BY_SIZE["adding"].items())[:2])
-    monkeypatch.setitem(data_size.BY_SIZE, "adding", tasks)
+    monkeypatch.setattr(data_size, "by_size", lambda _: {"adding": tasks})
     seen = []
 
     def arm(task, cell):

@@ -10,6 +10,8 @@ from helpers.made_up_study import made_up_study
 from gatescope.experiments.claims.divergence import (
     CELLS,
     GAINS,
+    QUICK_GAINS,
+    QUICK_RATES,
     RATES,
     diverged,
     judge_divergence,
@@ -18,12 +20,12 @@ from gatescope.experiments.claims.divergence import (
 from gatescope.experiments.claims.run import run_claims
 
 
-def from_rate(rate, share=1.0):
+def from_rate(rate, share=1.0, gains=GAINS, rates=RATES):
     """Return answers of a cell that diverges with a fraction of ten seeds at rates of sgd from one on."""
     seeds = np.arange(10) < share * 10
     return {
-        name: np.array([[seeds & (name == "sgd" and lr >= rate) for lr in rates]] * len(GAINS))
-        for name, rates in RATES.items()
+        name: np.array([[seeds & (name == "sgd" and lr >= rate) for lr in each]] * len(gains))
+        for name, each in rates.items()
     }
 
 
@@ -47,6 +49,24 @@ def test_15b_on_constructed_numbers(lstm, others, expected, which):
     assert (finding.judgement.word, finding.distinguishes) == (expected, which)
     assert len(finding.measured) == 3 * (4 * 7 + 4)
     assert finding.seeds == 10
+
+
+@pytest.mark.parametrize(
+    ("lstm", "others", "expected", "which"),
+    [
+        (0.3, 3.0, "supported", ""),
+        (3.0, 0.3, "supported", "the other cell more"),
+        (3.0, NEVER, "supported", "only this cell"),
+        (NEVER, NEVER, "contradicted", ""),
+        (0.03, 0.03, "undecided", ""),
+    ],
+)
+def test_fewer_gains_and_rates_of_a_quick_study_tell_them_apart(lstm, others, expected, which):
+    few = {"gains": QUICK_GAINS, "rates": QUICK_RATES}
+    answers = {cell: from_rate(lstm if cell == "lstm" else others, **few) for cell in CELLS}
+    finding = judge_divergence(answers, **few)
+    assert (finding.judgement.word, finding.distinguishes) == (expected, which)
+    assert len(finding.measured) == 3 * (2 * 5 + 2)
 
 
 def test_one_cell_that_diverges_sooner_is_enough_though_another_does_later():
@@ -90,3 +110,4 @@ def test_it_is_asked_of_a_study():
     assert (verdict.word, verdict.distinguishes) == ("supported", "the other cell more")
     assert verdict.measured["lstm, sgd, gain 1, lr 1: diverged"] == (1, 0)
     assert verdict.measured["lstm, sgd, gain 0.5, lr 3: diverged"] == (0, 0)
+    assert len(verdict.measured) == 3 * (4 * 7 + 4)

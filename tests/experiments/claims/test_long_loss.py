@@ -104,4 +104,4 @@ def test_a_quick_study_makes_smaller_runs(curves, tmp_path, monkeypatch):
     run_claims(["27a"], study=Study(folder=tmp_path, quick=True, seeds=3))
     (((folder,), options),) = asked
     assert folder == tmp_path / "long-series"
-    assert (options["steps"], options["epochs"], options["seeds"]) == (2000, 200, 3)
+    assert (options["steps"], options["epochs"], options["seeds"]) == (1000, 200, 3)

@@ -9,6 +9,7 @@ import pytest
 import gatescope as gs
 from gatescope.cells.registry import get
 from gatescope.datatypes.verdict import ALIKE, ONLY, OTHER
+from gatescope.experiments.claims import decay as decay_module
 from gatescope.experiments.claims import statement
 from gatescope.experiments.claims.decay import (
     Decay,
@@ -332,9 +333,10 @@ def test_a_small_run_of_each(number, monkeypatch):
     assert all(f"| {name} |" in markdown([verdict]) for name in verdict.measured)
 
 
-def test_the_rates_of_an_rnn_by_hand():
+def test_the_rates_of_an_rnn_by_hand(monkeypatch):
+    monkeypatch.setattr(decay_module, "_LEAST", SMALL.many_units)
     scheme = "gaussian(2)"
-    decay = _decays(SMALL)[scheme]
+    decay = _decays.__wrapped__(SMALL)[scheme]  # not those that a test before it has kept
     for seed, params in draws("rnn", SMALL, scheme):
         h = random_state(get("rnn"), 1, 5, seed=seed, dtype="float64")[0, 0]
         v, grown = np.ones(5) / np.sqrt(5), []

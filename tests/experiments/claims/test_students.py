@@ -136,4 +136,7 @@ def test_the_best_restart_by_validation_is_compared_teacher_by_teacher(monkeypat
 def test_a_quick_study_starts_each_student_once(monkeypatch):
     monkeypatch.setattr(module, "make_runs", made_runs)
     (verdict,) = run_claims(["21"], study=MadeUp(folder="nowhere", seeds=2, quick=True))
-    assert verdict.runs == 2 * 2 * 3 * 2
+    assert verdict.runs == 2 * 2 * 2 * 2  # and of two sizes alone
+    assert [name[:25] for name in verdict.measured] == [
+        f"students of {kind}, {units} units"[:25] for kind in ("a GRU", "an LSTM") for units in (6, 12)
+    ]

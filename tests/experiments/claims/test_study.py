@@ -77,6 +77,7 @@ def test_a_quick_study_is_smaller(asked):
     assert study.task(named).name == "shorter adding"
     assert study.task(dataclasses.replace(TASK, quick={})).name == "short adding"
     assert points(asked) == {(1e-2, "pytorch"), (1e-2, "chrono(4)")}
+    assert sum(s.seed >= 1000 for s in asked) == 4  # a seed for each cell and scheme, of two cells
     assert {(s.hidden_size, s.updates, s.arguments["steps"], s.arguments["sequences"]) for s in asked} == {
         (16, 20, 4, 3)
     }

@@ -240,3 +240,11 @@ def test_in_turns_the_schemes_come_after_the_rates_and_biases(asked, tmp_path):
     asked.clear()
     tune(SPEC, Grid(schemes=schemes[:1], lr=(0.01,), in_turns=True), tmp_path)
     assert len(asked) == 2
+
+
+def test_one_seed_may_choose(asked):
+    updates = {"pytorch": 20, "keras": 10}
+    asked.outcome = lambda spec: {"updates": updates[spec.scheme]}
+    best = tune(SPEC, Grid(schemes=("pytorch", "keras"), lr=(0.01,), again=0), "folder")
+    assert (best.scheme, best.seeds.tolist(), best.updates.tolist()) == ("keras", [1, 1], [10, 20])
+    assert [s.seed for s in asked] == [1000, 1000]

@@ -50,8 +50,15 @@ BY_SIZE = {
         quick={"arguments": {"steps": 20}, "memory": 20},
     ),
 }
+QUICK_SIZES = {"digits": (50, 100, 200, 1200), "adding": (30, 100, 1000, 10_000)}
 MIDDLE = {kind: tasks[_MIDDLE[kind]] for kind, tasks in BY_SIZE.items()}
 SMALL = {kind: tasks[_SMALL[kind]] for kind, tasks in BY_SIZE.items()}
+
+
+def by_size(study: Study) -> dict[str, dict[int, StudyTask]]:
+    """Return the tasks of each kind by how many sequences they have; a quick study has four of the six sizes."""
+    sizes = QUICK_SIZES if study.quick else BY_SIZE
+    return {kind: {count: tasks[count] for count in sizes[kind]} for kind, tasks in BY_SIZE.items()}
 
 
 def like(task: StudyTask, name: str, **changes: Any) -> StudyTask:

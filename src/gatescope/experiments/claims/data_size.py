@@ -11,7 +11,7 @@ import numpy as np
 
 from gatescope.datatypes import Array, Params
 from gatescope.datatypes.verdict import CONTRADICTED, ONLY, SUPPORTED, UNDECIDED
-from gatescope.experiments.claims.amounts import BY_SIZE, tuned_settings
+from gatescope.experiments.claims.amounts import by_size, tuned_settings
 from gatescope.experiments.claims.measured import Mean, finding, mean, word_of
 from gatescope.experiments.claims.samples import make, roundings
 from gatescope.experiments.claims.statement import Finding, Scale, statement
@@ -134,7 +134,7 @@ def size_of_the_data(scale: Scale, study: Study | None = None) -> Finding:
         controls[f"{cell}: ln G of other sequences"] = roundings(alone, norms(other, least))
     if study is None:
         return judge_size(equalities, controls)
-    study.make(product(BY_SIZE["adding"].values(), _CELLS))
+    study.make(product(by_size(study)["adding"].values(), _CELLS))
     after = {cell: _rates_after(study, cell) for cell in _CELLS}
     judged = judge_size(equalities, controls, after)
     return dataclasses.replace(judged, tuned=tuned_settings(study, _CELLS), preliminary=study.preliminary)
@@ -142,11 +142,11 @@ def size_of_the_data(scale: Scale, study: Study | None = None) -> Finding:
 
 def _rates_after(study: Study, cell: str) -> Rates:
     """Return the rates of the gradient of the state over all steps, a mean over sequences that are new."""
-    rows = []
-    for task in BY_SIZE["adding"].values():
+    rows, sized = [], by_size(study)["adding"]
+    for task in sized.values():
         rates = []
         for run in study.arm(task, cell).runs:
             inputs = data_of(run, sequences=_SEQUENCES).inputs
             rates.append(float(nats_lost(trained(run), inputs, seed=run.seed).mean()) / len(inputs))
         rows.append(rates)
-    return Rates(list(BY_SIZE["adding"]), np.array(rows))
+    return Rates(list(sized), np.array(rows))

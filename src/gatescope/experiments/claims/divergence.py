@@ -22,7 +22,10 @@ from gatescope.reporting.text import listing, number, percent
 
 CELLS = ("lstm", "gru", "rnn")
 GAINS = (0.5, 1.0, 2.0, 4.0)
-RATES = {"sgd": (0.03, 0.1, 0.3, 1.0, 3.0), "adam": (0.01, 0.1)}
+RATES: dict[str, tuple[float, ...]] = {"sgd": (0.03, 0.1, 0.3, 1.0, 3.0), "adam": (0.01, 0.1)}
+# Of a quick study: the ends of the gains, and rates of gradient descent ten times apart.
+QUICK_GAINS = (0.5, 4.0)
+QUICK_RATES: dict[str, tuple[float, ...]] = {"sgd": (0.03, 0.3, 3.0), "adam": (0.01, 0.1)}
 _TIMES = 10  # of the loss with the initial weights: as much is no training any more
 _BELOW = 3  # a largest stable rate below the first that was tried stands for it so many times less
 _TASK = StudyTask(
@@ -64,7 +67,11 @@ def stable_rates(rates: Sequence[float], unstable: Array) -> Array:
     return largest
 
 
-def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
+def judge_divergence(
+    unstable: Mapping[str, Mapping[str, Array]],
+    gains: Sequence[float] = GAINS,
+    rates: Mapping[str, Sequence[float]] = RATES,
+) -> Finding:
     """Return what answers (gains, rates, seeds), by cell and optimizer, say of statement 15b."""
     measured: dict[str, Mean] = {}
     words: dict[str, str] = {}
@@ -77,15 +84,15 @@ def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
             turns |= bool(((shares > 0.5).any(axis=1) & (shares[:, 0] <= 0.5)).any())
             measured |= {
                 f"{cell}, {optimizer}, gain {gain:g}, lr {rate:g}: diverged": mean(answers[i, j])
-                for i, gain in enumerate(GAINS)
-                for j, rate in enumerate(RATES[optimizer])
+                for i, gain in enumerate(gains)
+                for j, rate in enumerate(rates[optimizer])
             }
         some = any(answers.any() for answers in by_optimizer.values())
         words[cell] = SUPPORTED if turns else UNDECIDED if some else CONTRADICTED
-        largest[cell] = np.log(stable_rates(RATES["sgd"], by_optimizer["sgd"]))  # (gains, seeds)
+        largest[cell] = np.log(stable_rates(rates["sgd"], by_optimizer["sgd"]))  # (gains, seeds)
         measured |= {
             f"{cell}, gain {gain:g}: ln of the largest stable rate of sgd": mean(largest[cell][i])
-            for i, gain in enumerate(GAINS)
+            for i, gain in enumerate(gains)
         }
     own = words.pop("lstm")
     effects = tuple(
@@ -129,14 +136,17 @@ def judge_divergence(unstable: Mapping[str, Mapping[str, Array]]) -> Finding:
     "if none ever does.  The other cell more, if the largest stable rate of a GRU or an RNN is lower by both tests.",
 )
 def diverges(study: Study) -> Finding:
+    gains, rates = (QUICK_GAINS, QUICK_RATES) if study.quick else (GAINS, RATES)
+
     def answers(cell: str, optimizer: str) -> Array:
         arms = [
             [
                 study.fixed(_TASK, cell, optimizer=optimizer, lr=rate, scheme=f"gaussian({gain:g})")
-                for rate in RATES[optimizer]
+                for rate in rates[optimizer]
             ]
-            for gain in GAINS
+            for gain in gains
         ]
         return np.array([[[diverged(run) for run in arm.runs] for arm in row] for row in arms])
 
-    return judge_divergence({cell: {name: answers(cell, name) for name in RATES} for cell in CELLS})
+    unstable = {cell: {name: answers(cell, name) for name in rates} for cell in CELLS}
+    return judge_divergence(unstable, gains, rates)

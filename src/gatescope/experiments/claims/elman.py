@@ -34,7 +34,7 @@ def _task(name: str, window: int | None) -> StudyTask:
         window=window,
         stateful=window is not None,
     )
-    quick = {"arguments": {"steps": 12}, "updates": 800}
+    quick = {"arguments": {"steps": 12}, "updates": 400}
     return StudyTask(name=name, spec=spec, metric="test_loss", margin=LOSS, memory=_STEPS, quick=quick)
 
 

@@ -10,7 +10,7 @@ from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED
 from gatescope.experiments.claims.measured import mean
 from gatescope.experiments.claims.statement import Finding, statement
-from gatescope.experiments.claims.students import LEARNT, SIZES, students
+from gatescope.experiments.claims.students import LEARNT, students
 from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import settings
 from gatescope.experiments.claims.win_table import COUNTING_2, COUNTING_3, UPDATES
@@ -89,7 +89,7 @@ def more_expressive(study: Study) -> Finding:
             paired(-e.differences, margin=e.margin, name=f"lstm as gru against gru as lstm, {units} units"),
             arms=("gru as lstm", "lstm as gru"),
         )
-        for units, e in zip(SIZES, fits.advantage(), strict=True)
+        for units, e in zip(fits.sizes, fits.advantage(), strict=True)
     ]
     judged = judge_expressive([study.effect(task, *_CELLS) for task in COUNTED], fitted, fits.left)
     return dataclasses.replace(judged, tuned=settings(study, *product(COUNTED, _CELLS, [None])))

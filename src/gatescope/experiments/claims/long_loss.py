@@ -22,7 +22,7 @@ from gatescope.experiments.seeds.statistics import paired
 from gatescope.reporting.text import percent
 
 MARGIN = math.log(1.05)
-_QUICK: dict[str, Any] = {"sequences": 4, "steps": 2000, "epochs": 200}
+_QUICK: dict[str, Any] = {"sequences": 4, "steps": 1000, "epochs": 200}
 
 
 @statement(

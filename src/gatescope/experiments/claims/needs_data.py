@@ -10,7 +10,7 @@ import numpy as np
 
 from gatescope.datatypes import Array, Effect
 from gatescope.datatypes.verdict import CONTRADICTED, EQUAL, MIXED, SUPPORTED, UNDECIDED
-from gatescope.experiments.claims.amounts import BY_SIZE, LOSS, MIDDLE, like, tuned_settings
+from gatescope.experiments.claims.amounts import LOSS, MIDDLE, by_size, like, tuned_settings
 from gatescope.experiments.claims.long_loss import final_loss
 from gatescope.experiments.claims.measured import Mean, mean
 from gatescope.experiments.claims.statement import Finding, statement
@@ -92,18 +92,18 @@ def judge_need(losses: Mapping[str, Mapping[str, Array]], sizes: Mapping[str, Se
     "ln, on digits and on adding.  Supported if the GRU's over the LSTM's is below 1 on both; the margin is 1.25.",
 )
 def less_data(study: Study) -> Finding:
-    by_size = BY_SIZE
+    sized = by_size(study)
     if not study.quick:
-        by_size = {kind: {**FEWER.get(kind, {}), **tasks} for kind, tasks in BY_SIZE.items()}
-    study.make((task, cell) for tasks in by_size.values() for task, cell in product(tasks.values(), CELLS))
+        sized = {kind: {**FEWER.get(kind, {}), **tasks} for kind, tasks in sized.items()}
+    study.make((task, cell) for tasks in sized.values() for task, cell in product(tasks.values(), CELLS))
     losses = {
         kind: {
             cell: np.array([study.arm(task, cell).values("test_loss") for task in tasks.values()])
             for cell in CELLS
         }
-        for kind, tasks in by_size.items()
+        for kind, tasks in sized.items()
     }
-    judged = judge_need(losses, {kind: list(tasks) for kind, tasks in by_size.items()})
+    judged = judge_need(losses, {kind: list(tasks) for kind, tasks in sized.items()})
     return dataclasses.replace(judged, tuned=tuned_settings(study, CELLS))
 
 
@@ -149,9 +149,10 @@ def change_over_sizes(sizes: Sequence[int], differences: Array, name: str) -> Ef
     "adding, and the long series; contradicted if either is the other way round.",
 )
 def better_on_large(study: Study) -> Finding:
-    study.make((task, cell) for tasks in BY_SIZE.values() for task, cell in product(tasks.values(), CELLS))
+    sized = by_size(study)
+    study.make((task, cell) for tasks in sized.values() for task, cell in product(tasks.values(), CELLS))
     slopes, tops = [], []
-    for kind, tasks in BY_SIZE.items():
+    for kind, tasks in sized.items():
         effects = [study.effect(task, *CELLS) for task in tasks.values()]
         sizes = list(tasks)
         name = f"{kind}, from {sizes[0]:,} to {sizes[-1]:,} sequences"

@@ -45,7 +45,7 @@ class Scale:
 
 
 FULL = Scale()
-FAST = Scale(many_units=32, long_steps=600, data=(100, 1_000), preliminary=True)
+FAST = Scale(many_units=16, long_steps=600, data=(100, 1_000), preliminary=True)
 
 
 @dataclass(frozen=True, kw_only=True)

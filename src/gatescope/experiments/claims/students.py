@@ -25,6 +25,7 @@ from gatescope.experiments.seeds.tuning import tuned_spec
 from gatescope.reporting.text import listing, percent
 
 SIZES, TUNED = (6, 12, 24), 12  # units of the students; all have the setting that is best with 12
+QUICK_SIZES = SIZES[:2]  # of a quick study
 RESTARTS, TUNING_TEACHER = 3, 1000  # a teacher whose students do not count
 LEARNT = 0.5  # of the outputs' variance: a control that leaves more has not learned
 OTHER = {"gru": "lstm", "lstm": "gru"}
@@ -53,7 +54,7 @@ def student_task(kind: str) -> StudyTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Students:
-    """How well each kind of student learns what each kind of teacher does; n teachers, sizes in the order of `SIZES`.
+    """How well each kind of student learns what each kind of teacher does; n teachers.
 
     Attributes
     ----------
@@ -61,11 +62,14 @@ class Students:
         ln of the loss of students of the other kind over that of students of the teacher's own, a size each.
     left : mapping of str to (n,) float64
         The fraction of the variance that students of the teacher's own kind leave, by name.
+    sizes : sequence of int
+        Units of the students, in the order of the effects.
     """
 
     of_gru: tuple[Effect, ...]
     of_lstm: tuple[Effect, ...]
     left: Mapping[str, Array]
+    sizes: Sequence[int] = SIZES
 
     def advantage(self) -> tuple[Effect, ...]:
         """Return how much better an LSTM learns what a GRU does than the other way round: above 0 if it does."""
@@ -75,17 +79,18 @@ class Students:
                 margin=LOSS,
                 name=f"gru as lstm against lstm as gru, {units} units",
             )
-            for units, lstm_as_gru, gru_as_lstm in zip(SIZES, self.of_gru, self.of_lstm, strict=True)
+            for units, lstm_as_gru, gru_as_lstm in zip(self.sizes, self.of_gru, self.of_lstm, strict=True)
         )
 
 
 def students(study: Study) -> Students:
     """Train students of both kinds for teachers of both kinds, one teacher a seed."""
+    sizes = QUICK_SIZES if study.quick else SIZES
     specs = {
         (kind, cell, units): _specs(study, kind, cell, units)
         for kind in OTHER
         for cell in OTHER
-        for units in SIZES
+        for units in sizes
     }
     asked = [spec for teachers in specs.values() for restarts in teachers for spec in restarts]
     runs = make_runs(asked, study.folder, executor=study.executor, part=study.part, progress=study.progress)
@@ -95,7 +100,7 @@ def students(study: Study) -> Students:
     left = {}
     for kind, other in OTHER.items():
         variance = np.array([_variance(kind, teacher) for teacher in range(study.seeds)])
-        for units in SIZES:
+        for units in sizes:
             own, others = (
                 np.array([_loss([made[spec] for spec in restarts]) for restarts in specs[kind, cell, units]])
                 for cell in (kind, other)
@@ -104,7 +109,7 @@ def students(study: Study) -> Students:
             compared = paired(np.log(others / own), margin=LOSS, name=name)
             effects[kind].append(dataclasses.replace(compared, arms=(kind, other)))
             left[f"{name}: variance that {ARTICLE[kind]} leaves"] = own / variance
-    return Students(of_gru=tuple(effects["gru"]), of_lstm=tuple(effects["lstm"]), left=left)
+    return Students(of_gru=tuple(effects["gru"]), of_lstm=tuple(effects["lstm"]), left=left, sizes=sizes)
 
 
 def judge_students(fits: Students, equalities: Mapping[str, float], controls: Mapping[str, float]) -> Finding:

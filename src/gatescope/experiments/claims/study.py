@@ -144,7 +144,7 @@ class Study:
         Seeds 0, 1, ..., at most 1,000: those of tuning are from there on.
     quick : bool
         Whether tasks are smaller, as `StudyTask.quick` says, and only the initial weights of PyTorch and chrono are
-        tried; with fewer `units` and one learning rate, unless they are given.
+        tried, with one seed; with fewer `units` and one learning rate, unless they are given.
     units : int
         Of every cell: arms of equal width.  Default: 32, of a quick study 16.
     lr : sequence of float
@@ -209,7 +209,8 @@ class Study:
             left_out = {*SCHEMES} - {*self.schemes}
             schemes = [name for name in schemes_of(one.cell, memory) if name not in left_out]
         whole = [f"chrono({memory:g})" if name == "chrono" else name for name in schemes]
-        return Grid(schemes=whole, lr=self.lr, biases=one.biases, in_turns=one.in_turns)
+        grid = Grid(schemes=whole, lr=self.lr, biases=one.biases, in_turns=one.in_turns)
+        return dataclasses.replace(grid, again=0) if self.quick else grid
 
     def tuned(self, task: StudyTask, cell: Cell, scheme: str | None = None) -> Tuned:
         """Return the best setting of a cell on a task: over all schemes of initial weights, or with one of them."""

@@ -52,7 +52,7 @@ ADDING_100 = _task(
     100,
     0.01,
     arguments={"steps": 100},
-    quick=_quick(800, 50, name="adding, T = 50", steps=50),
+    quick=_quick(400, 50, name="adding, T = 50", steps=50),
 )
 ADDING_400 = _task(
     "adding, T = 400",
@@ -61,9 +61,9 @@ ADDING_400 = _task(
     400,
     0.01,
     arguments={"steps": 400},
-    quick=_quick(800, 100, name="adding, T = 100", steps=100),
+    quick=_quick(500, 100, name="adding, T = 100", steps=100),
 )
-ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(500, 30, steps=30))
+ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(300, 30, steps=30))
 ORDER_3 = _task(
     "order of 3",
     "temporal_order",
@@ -71,7 +71,7 @@ ORDER_3 = _task(
     100,
     0.1,
     arguments={"symbols": 3},
-    quick=_quick(500, 30, steps=30),
+    quick=_quick(300, 30, steps=30),
 )
 # In so few updates copying is a race: it is judged by its loss.
 COPYING = _task(
@@ -91,7 +91,7 @@ XOR = _task(
     40,
     0.1,
     arguments={"steps": 40, "gap": 10},
-    quick=_quick(400, 20, steps=20, gap=5),
+    quick=_quick(250, 20, steps=20, gap=5),
 )
 FLIP_FLOP = _task("flip-flop", "flip_flop", 2000, 120, 0.01, quick=_quick(400, 60, steps=60))
 COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01, quick=_quick(500, 30, steps=31))
@@ -102,7 +102,7 @@ COUNTING_3 = _task(
     90,
     0.01,
     arguments={"letters": 3, "steps": 91},
-    quick=_quick(500, 30, steps=31),
+    quick=_quick(400, 30, steps=31),
 )
 DIGITS = _task(
     "digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS), quick=_quick(500)

@@ -53,9 +53,15 @@ def code_fingerprint(cell: str, task: str, *, roots: tuple[str, ...] = _ROOTS) -
     >>> code_fingerprint("gru", "adding") == code_fingerprint("lstm", "adding")
     False
     """
+    return _digest(_equations(get(cell)), (*roots, _maker(task)))
+
+
+@cache  # the sources are read once, and every run is asked for several times
+def _digest(equations: str, roots: tuple[str, ...]) -> str:
+    """Return the digest of the equations of a cell and of all modules that these import."""
     versions = [f"{package} {_version(package)}" for package in _PACKAGES]
-    whole = hashlib.sha256(f"{sys.version_info[:2]}{versions}{_equations(get(cell))}".encode())
-    for path in sorted(_closure((*roots, _maker(task)))):
+    whole = hashlib.sha256(f"{sys.version_info[:2]}{versions}{equations}".encode())
+    for path in sorted(_closure(roots)):
         whole.update(f"{path}\n{_parsed(path)[0]}\n{_brought(path)}".encode())
     return whole.hexdigest()[:16]
 

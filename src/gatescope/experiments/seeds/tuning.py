@@ -36,13 +36,14 @@ class Grid:
     """What is tried: every learning rate with every scheme of initial weights and every shift of biases.
 
     Or, in turns, every learning rate with every shift at the first scheme, and then the other schemes with the best
-    of these.
+    of these.  As many as `again` says of the best run with a second seed; where it is 0 one seed chooses.
     """
 
     schemes: Sequence[str]
     lr: Sequence[float] = LEARNING_RATES
     biases: Sequence[Mapping[str, float]] = field(default_factory=lambda: ({},))
     in_turns: bool = False
+    again: int = _AGAIN
 
 
 def schemes_of(cell: str, memory: float) -> tuple[str, ...]:
@@ -71,11 +72,12 @@ def tune(
 ) -> Tuned:
     """Return the setting of a grid with which a cell does best on a task, at the full number of updates.
 
-    All points run with seed 1000, the best three again with seed 1001.  Better is: to have reached the target more
-    often, then fewer updates (the median, a censored run counting with the budget), then a lower validation loss.  If
-    the best learning rate of the first round is the smallest or the greatest of the default grid, one more point
-    beyond it runs, 1e-4 or 0.1, with the same initial weights.  Points are not run on after three others have reached
-    the target, if the learning rate does not depend on the budget: they count as censored there.
+    All points run with seed 1000, the best three, or as many as the grid says, again with seed 1001.  Better is: to
+    have reached the target more often, then fewer updates (the median, a censored run counting with the budget), then
+    a lower validation loss.  If the best learning rate of the first round is the smallest or the greatest of the
+    default grid, one more point beyond it runs, 1e-4 or 0.1, with the same initial weights.  Points are not run on
+    after three others have reached the target, if the learning rate does not depend on the budget: they count as
+    censored there.
 
     Parameters
     ----------
@@ -206,11 +208,11 @@ def _plan(
         others = [best.with_(scheme=scheme) for scheme in grid.schemes[1:]]
         tried |= yield from _round(others, updates, there)
     ranked = _ranked(tried)
-    leading = ranked[:_AGAIN]
-    again = yield [one.with_(seed=TUNING_SEEDS[1]) for one in leading]
+    leading = ranked[: grid.again]
+    again = (yield [one.with_(seed=TUNING_SEEDS[1]) for one in leading]) if leading else []
     for one, run in zip(leading, again, strict=True):
         tried[one].append(_seen(run, spec.updates))
-    order = [*_ranked({one: tried[one] for one in leading}), *ranked[_AGAIN:]]
+    order = [*_ranked({one: tried[one] for one in leading}), *ranked[grid.again :]]
     chosen, rates = order[0], [one.lr for one in tried]
     reached, updates_to, losses = np.array([_score(tried[one]) for one in order]).T
     return Tuned(
