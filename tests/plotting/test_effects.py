@@ -22,7 +22,7 @@ def test_what_a_row_shows_is_where_it_is():
     effect = paired(np.log([0.5, 0.6, 0.4]), margin=math.log(1.25), name="adding")
     ax = gs.plotting.plot_effects([effect, spread(0.1, 0.05, name="xor")])
     (pairs,), (interval,), (mean,) = (
-        lines(ax, name) for name in ("pairs of a seed", "95 % interval", "mean, of times the median")
+        lines(ax, name) for name in ("pairs of a seed", "95 % interval", "mean (of times: median)")
     )
     np.testing.assert_allclose(pairs.get_xdata(), [0.5, 0.6, 0.4])
     np.testing.assert_allclose(interval.get_xdata(), np.exp([effect.low, effect.high]))
@@ -58,7 +58,7 @@ def test_what_is_no_ratio_is_a_text():
 def test_one_pair_has_no_interval():
     ax = gs.plotting.plot_effects(paired(np.array([-0.1]), margin=0.2))
     assert not lines(ax, "95 % interval")
-    assert len(lines(ax, "mean, of times the median")) == 1
+    assert len(lines(ax, "mean (of times: median)")) == 1
 
 
 def test_labels_arms_and_keywords():
@@ -66,7 +66,7 @@ def test_labels_arms_and_keywords():
     ax = gs.plotting.plot_effects(effect, title="which does better", markersize=11)
     assert ax.get_yticklabels()[0].get_text() == "copying (gru / lstm)"
     assert ax.get_legend().get_title().get_text() == "which does better"
-    assert lines(ax, "mean, of times the median")[0].get_markersize() == 11
+    assert lines(ax, "mean (of times: median)")[0].get_markersize() == 11
     assert gs.plotting.plot_effects(effect, labels=["$x"]).get_yticklabels()[0].get_text() == r"\$x"
     with pytest.raises(ShapeError, match="labels holds 2 texts, but there are 1"):
         gs.plotting.plot_effects(effect, labels=["a", "b"])

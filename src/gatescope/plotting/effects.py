@@ -124,5 +124,5 @@ def _draw_ratio(axes: Axes, row: int, effect: Effect, axis: RatioAxis, artist_kw
             axes.plot(ends[1:], [row], marker=">", clip_on=False, **look)
     if math.isfinite(effect.mean):
         look = {"linestyle": "none", "marker": "s", "markersize": 6, "color": _palette.BLUE, "zorder": 4}
-        look["label"] = label("mean, of times the median")
+        look["label"] = label("mean (of times: median)")
         axes.plot(places(effect.mean), [row], **line_keywords(artist_kwargs, **look))
