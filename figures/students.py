@@ -23,7 +23,7 @@ def compute(steps: int | None) -> dict[str, np.ndarray]:
 
 
 def draw(arrays: dict[str, np.ndarray]) -> Figure:
-    """A forest: errors of the student of the other kind over those of the teacher's own, for three sizes of each."""
+    """Draw a forest: errors of the student of the other kind over those of the teacher's own; three sizes."""
     with tempfile.TemporaryDirectory() as folder:
         write_npz(Path(folder, "verdict.npz"), arrays)
         verdict = Verdict.load(Path(folder, "verdict.npz"))
