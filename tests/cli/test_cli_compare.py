@@ -59,6 +59,10 @@ def test_compare_writes_everything(invoke, tmp_path):
     assert page.index("lstm: half of the gradient is gone after") < page.index("<table>")
     assert "c&#x27; = f * c + i * g" in page  # the cell's own equations
     assert all(f'href="{name}"' in page for name in summary["files"] if name != "report.html")
+    assert '<a href="explorer.html">Every gate' in page
+    explorer = (out / "explorer.html").read_text(encoding="utf-8")
+    assert all(f'"label":"{cell}"' in explorer for cell in ("rnn", "gru", "lstm"))
+    assert "gradient of joint by joint" in explorer
     assert not list(out.rglob("*.partial"))
 
 
@@ -91,6 +95,8 @@ def test_compare_with_every_option(invoke, tmp_path):
     arguments = summary["arguments"]
     assert (arguments["init"], arguments["hidden_size"]) == ("chrono(50)", 5)
     assert (arguments["units"], arguments["traces"]) == ([0, 4], False)
+    assert not (out / "explorer.html").exists()
+    assert "explorer.html" not in (out / "report.html").read_text(encoding="utf-8")
     params = Params.load(out / "data" / "params_gru.npz")
     expected = gs.init("gru", input_size=2, hidden_size=5, seed=7, scheme="chrono(50)", dtype="float64")
     np.testing.assert_array_equal(params.bias_ih, expected.bias_ih)

@@ -10,7 +10,7 @@ from helpers.html_page import Page
 import gatescope as gs
 from gatescope.datatypes import Trace
 from gatescope.errors import GatescopeError
-from gatescope.explorer.explore import Explorer
+from gatescope.explorer.explore import Explorer, holds_every_step
 from gatescope.explorer.views import by_step
 
 INPUTS = np.random.default_rng(0).standard_normal((50, 2, 1))
@@ -115,6 +115,13 @@ def test_a_comparison_brings_its_gradients(params):
     comparison = gs.compare({"a": params, "b": params}, INPUTS[:, :1], timing_runs=1)
     views = Reader(gs.explore(comparison).html).views
     assert [(view["label"], len(view["gradients"])) for view in views] == [("a", 1), ("b", 1)]
+
+
+def test_a_comparison_that_is_too_long_for_every_step_has_no_page_of_its_own(params, monkeypatch):
+    comparison = gs.compare({"a": params}, INPUTS[:, :1], timing_runs=1)
+    assert holds_every_step(comparison)
+    monkeypatch.setattr("gatescope.explorer.explore.BUDGET", 1000)
+    assert not holds_every_step(comparison)
 
 
 def test_a_cell_without_gates(params):

@@ -70,7 +70,8 @@ def compare(
     """Compare cells and models over one series: cost, gates, and how fast the gradient decays.
 
     Of a model that goes both ways each direction is compared by itself, on what it gets in the model.  Prints a table
-    and writes figures, the arrays behind them, a summary and a self-contained report.html.
+    and writes figures, the arrays behind them, a summary, a self-contained report.html, and explorer.html, a page to
+    scrub through every gate and state with.
     """
     check_plotting()
     from gatescope.comparison.compare import compare as run_comparison

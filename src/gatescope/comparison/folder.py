@@ -17,6 +17,7 @@ from gatescope.comparison.figures import figures_of, file_stems
 from gatescope.comparison.notes import findings, glossary, notes, untrained
 from gatescope.datatypes import Params, Result, Stack
 from gatescope.datatypes.comparison import CellMeasurements, Comparison, part_labels
+from gatescope.explorer.explore import explore, holds_every_step
 from gatescope.kernels.cpu.threads import open_pool
 from gatescope.reporting.html import write_report
 from gatescope.reporting.text import counted, listing
@@ -24,6 +25,7 @@ from gatescope.storage.atomic import atomic_write, check_folder
 from gatescope.storage.npz import write_npz
 
 _FORMATS = ("png", "svg")
+_EXPLORER = "explorer.html"
 
 
 def file_names(models: Mapping[str, Params | Stack], *, traces: bool = True) -> list[str]:
@@ -40,6 +42,7 @@ def file_names(models: Mapping[str, Params | Stack], *, traces: bool = True) -> 
         *(f"{name}.{suffix}" for name in figures for suffix in _FORMATS),
         *data,
         "data/saturation.npz",
+        *([_EXPLORER] if traces else []),
         "summary.json",
         "report.html",
     ]
@@ -71,7 +74,8 @@ def write_folder(
         Units whose trajectories are drawn.  Default: three, from the smallest to the greatest mean of the
         gate that keeps the memory (of h, without gates).
     traces : bool
-        Whether to store the traces, by far the largest of the files.
+        Whether to store the traces, by far the largest of the files, and a page to scrub through them with where it
+        holds every step (`gatescope.explore`), of the first sequence.
     progress : bool
         Show a progress bar on stderr.
 
@@ -92,6 +96,8 @@ def write_folder(
     chosen = None if units is None else tuple(units)
     figures = figures_of(comparison, source, chosen)
     jobs = _data_jobs(comparison, path / "data", traces)
+    if traces and holds_every_step(comparison):
+        jobs.append((path / _EXPLORER, lambda file: explore(comparison, path=file)))
     shown: list[tuple[str, Path, str]] = []
     drawn: list[Path] = []
     # Compressing does not hold Python's lock, so the arrays are written while the figures are drawn.
@@ -166,6 +172,7 @@ def _write_page(
         findings=findings(comparison),
         glossary=glossary(comparison),
         notes=notes(comparison),
+        pages={_EXPLORER: "Every gate, state and gradient, step by step"} if _EXPLORER in files else {},
         files=files,
         provenance=comparison.provenance,
     )
@@ -178,8 +185,8 @@ def _units(cell: CellMeasurements) -> str:
 
 def _data_jobs(
     comparison: Comparison, folder: Path, traces: bool
-) -> list[tuple[Path, Callable[[Path], None]]]:
-    jobs: list[tuple[Path, Callable[[Path], None]]] = []
+) -> list[tuple[Path, Callable[[Path], Any]]]:
+    jobs: list[tuple[Path, Callable[[Path], Any]]] = []
     fractions: dict[str, np.ndarray[Any, Any]] = {}
     stems = file_stems(comparison.labels)
     for cell in comparison:

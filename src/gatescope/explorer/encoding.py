@@ -55,7 +55,7 @@ def coding_of(series: Array, bits: int, *, gate: bool = False) -> Coding:
 
 def odds(values: Array) -> Array:
     """Return ln(v / (1 - v)), of values at 0 or 1 that of the nearest that are told apart from these."""
-    inside = np.clip(np.asarray(values, np.float64), _NEAREST, 1 - _NEAREST)
+    inside = np.clip(values, _NEAREST, 1 - _NEAREST)
     return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
@@ -63,8 +63,10 @@ def encode(series: Array, coding: Coding) -> Array:
     """Return the codes (K, N) of values (N, K), unit by unit, as uint8 or uint16."""
     codes = np.zeros(series.shape[::-1], np.uint8 if coding.codes < 256 else np.uint16)
     rows = max(1, _PIECE // max(1, series.shape[1]))
+    # In float32, where it is enough for so few codes: twice as fast.
+    dtype = series.dtype if codes.dtype == np.uint8 and series.dtype == np.float32 else np.float64
     for begin in range(0, len(series), rows):
-        values = np.asarray(series[begin : begin + rows].T, np.float64)
+        values = np.asarray(series[begin : begin + rows].T, dtype)
         known = np.isfinite(values)
         values = odds(values) if coding.scale == "odds" else values
         span = coding.high / 2 - coding.low / 2  # by halves: a span may be too large for a float
@@ -84,8 +86,9 @@ def decode(codes: Array, coding: Coding) -> Array:
 
 def packed(array: Array) -> str:
     """Return an array's bytes, little end first, as a page holds them: the same array gives the same text."""
+    # Level 1 takes a quarter of the time of the usual 6, for a twentieth more of bytes.
     contiguous = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return base64.b64encode(gzip.compress(contiguous.tobytes(), 6, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(contiguous.tobytes(), 1, mtime=0)).decode("ascii")
 
 
 def fields(coding: Coding) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gatescope.checks.numbers import check_index, check_type
 from gatescope.datatypes import Comparison, GradientFlow, StackTrace, Trace
 from gatescope.datatypes.stack_trace import traces_of
 from gatescope.errors import ShapeError, UnknownNameError, ValueRangeError
-from gatescope.explorer.levels import BUDGET
+from gatescope.explorer.levels import BUDGET, choose
 from gatescope.explorer.page import page
 from gatescope.explorer.views import View
 from gatescope.plotting._marks import checked_marks
@@ -119,16 +119,27 @@ def explore(
     >>> gs.explore(gs.run(params, inputs), flow, path=path, marks={12: "onset"}).path == path
     True
     """
+    views = _views(traces, flow, sequence, marks, tokens)
+    title = f"{listing([view.label for view in views], most=3)}: gates, states and gradients"
+    explorer = Explorer(page(views, title, BUDGET))
+    return explorer if path is None else explorer.save(path)
+
+
+def holds_every_step(comparison: Comparison) -> bool:
+    """Return whether a page of a comparison holds every step, and is made in less than a second."""
+    return choose(sum(view.size for view in _views(comparison)), BUDGET).every == 1
+
+
+def _views(
+    traces: Any, flow: Any = None, sequence: int = 0, marks: Any = None, tokens: Any = None
+) -> list[View]:
     labeled = dict(_labeled(traces))
     if isinstance(traces, Comparison) and flow is None:
         flow = {label: cell.flow for cell in traces for label in labeled if _belongs(label, cell.label)}
     flows = _flows(flow, labeled)
-    views = [
+    return [
         _view(label, trace, flows.get(label, {}), sequence, marks, tokens) for label, trace in labeled.items()
     ]
-    title = f"{listing(labeled, most=3)}: gates, states and gradients"
-    explorer = Explorer(page(views, title, BUDGET))
-    return explorer if path is None else explorer.save(path)
 
 
 def _labeled(traces: Any) -> Iterator[tuple[str, Trace]]:

@@ -41,6 +41,7 @@ def write_report(
     findings: Sequence[str] = (),
     glossary: Iterable[tuple[str, str]] = (),
     notes: Sequence[str] = (),
+    pages: Mapping[str, str] | None = None,
     files: Iterable[str] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
@@ -68,6 +69,8 @@ def write_report(
         A text of several lines, such as equations, is shown in these lines.
     notes : sequence of str
         One paragraph each.
+    pages : mapping of str to str, optional
+        Pages that say more, by their paths relative to the report, in words: linked to from its top.
     files : iterable of str
         Paths of files beside the report, relative to it, which it links to.
     provenance : mapping of str to value, optional
@@ -100,6 +103,7 @@ def write_report(
     if findings:
         listed = "\n".join(f"<li>{escape(text)}</li>" for text in findings)
         top.append(f'<ul class="findings">\n{listed}\n</ul>')
+    top += [f'<p><a href="{quote(file)}">{escape(words)}</a></p>' for file, words in (pages or {}).items()]
     drawn = [(figure[0], _figure(k, *figure)) for k, figure in enumerate(figures, start=1)]
     sections = {
         "The numbers": scrolling(table, "Table of the numbers") if table.rows else "",
