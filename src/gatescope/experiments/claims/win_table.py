@@ -52,7 +52,7 @@ ADDING_100 = _task(
     100,
     0.01,
     arguments={"steps": 100},
-    quick=_quick(400, 50, name="adding, T = 50", steps=50),
+    quick=_quick(350, 30, name="adding, T = 30", steps=30),
 )
 ADDING_400 = _task(
     "adding, T = 400",
@@ -61,7 +61,7 @@ ADDING_400 = _task(
     400,
     0.01,
     arguments={"steps": 400},
-    quick=_quick(500, 100, name="adding, T = 100", steps=100),
+    quick=_quick(400, 60, name="adding, T = 60", steps=60),
 )
 ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(300, 30, steps=30))
 ORDER_3 = _task(
@@ -82,7 +82,7 @@ COPYING = _task(
     None,
     arguments={"steps": 50},
     judged=("test_loss", LOSS),
-    quick=_quick(200, 20, name="copying, T = 10", steps=10),
+    quick=_quick(120, 20, name="copying, T = 10", steps=10),
 )
 XOR = _task(
     "delayed xor",
@@ -123,7 +123,7 @@ PIXELS = _task(
     quick=_quick(200, sequences=400),
 )
 LASER = _task(
-    "laser", "laser", 2000, 30, None, arguments={"length": 100}, judged=("test_loss", LOSS), quick=_quick(200)
+    "laser", "laser", 2000, 30, None, arguments={"length": 100}, judged=("test_loss", LOSS), quick=_quick(120)
 )
 
 LONG = (ADDING_100, ADDING_400, ORDER_2, ORDER_3, COPYING, XOR)  # need a memory of long ago
