@@ -16,6 +16,16 @@ def test_of_a_fresh_cell_with_its_gradient(invoke, tmp_path):
     assert "page.html" in done.output
 
 
+def test_of_single_units_too(invoke, tmp_path):
+    done = invoke("explore", *SMALL, "--gradient-units", "1,3")
+    assert done.exit_code == 0, done.output
+    source = (tmp_path / "explorer.html").read_text()
+    assert "Of the whole gradient half" in source
+    for unit in (1, 3):
+        assert f"Of the gradient of unit {unit} half" in source
+    assert "half-life" in source
+
+
 def test_of_stored_traces_by_the_names_of_their_files(invoke, tmp_path):
     for name in ("before", "after"):
         assert invoke("run", *SMALL, "--out", f"{name}.npz").exit_code == 0
@@ -31,6 +41,9 @@ def test_of_stored_traces_by_the_names_of_their_files(invoke, tmp_path):
     [
         (["trace.npz", "--cell", "gru"], "--cell"),
         (["trace.npz", "--steps", "3"], "--steps"),
+        (["trace.npz", "--gradient-units", "3"], "--gradient-units"),
+        ([*SMALL, "--gradient-units", "x"], "--gradient-units"),
+        ([*SMALL, "--gradient-units", "99"], "--gradient-units"),
         (["nothing.npz"], "nothing.npz"),
         (["weights.npz"], "not a trace"),
         ([*SMALL, "--mark", "x=3"], "--mark"),

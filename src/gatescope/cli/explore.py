@@ -14,7 +14,7 @@ from gatescope.cli.inputs import check_width, read_inputs
 from gatescope.cli.networks import common_vocabulary, free_label, note, read_one, refuse
 from gatescope.cli.options import CellOptions, InputOptions, ThreadsOption
 from gatescope.cli.outputs import check_file, check_not_read
-from gatescope.cli.parsing import parse_marks
+from gatescope.cli.parsing import parse_marks, whole_numbers
 from gatescope.cli.scale import fed_to
 from gatescope.errors import ValueRangeError
 from gatescope.reporting.terminal import echo, file_sizes, working
@@ -49,13 +49,18 @@ def explore(
         "--gradients/--no-gradients",
         panel=COMPUTATION,
     ),
+    gradient_units: str | None = option(
+        None,
+        "Units of a cell whose own gradients are measured, too: of each one's h alone, as in 0,5,9.  Default: none.",
+        panel=COMPUTATION,
+    ),
     out: Path = option(Path("explorer.html"), "Page to write.", "--out", "-o", metavar="FILE", panel=OUTPUT),
     open_page: bool = option(False, "Open the page in a browser.", "--open", panel=OUTPUT),
     threads: ThreadsOption = None,
 ) -> None:
     """Make a page to look at every gate and state of a run with: one file, for any browser, offline.
 
-    Of weights it has the gradient of the last state, too.
+    Of weights it has the gradient of the last state, too, and those of single units that are asked for.
     """
     check_file("out", out, ".html")
     check_not_read("out", out, inputs=series.inputs, weights=network.weights)
@@ -67,11 +72,13 @@ def explore(
             "is for a run that is made, and TRACE names one that was stored",
             "leave out one of the two",
         )
-        refuse({"seed": seed, "steps": series.steps}, "is for a run that is made", "leave it out")
+        of_a_run = {"seed": seed, "steps": series.steps, "gradient_units": gradient_units}
+        refuse(of_a_run, "is for a run that is made", "leave it out")
         traces: Any = _stored(files)
         flow = None
     else:
-        traces, flow = _run(series, network, seed, threads, gradients)
+        units = [] if gradient_units is None else whole_numbers("gradient_units", gradient_units, "0,5,9")
+        traces, flow = _run(series, network, seed, threads, gradients, units)
     from gatescope.explorer.explore import explore as make
 
     with working("making the page"):
@@ -101,10 +108,16 @@ def _stored(files: list[Path]) -> dict[str, Trace | StackTrace] | Comparison:
 
 
 def _run(
-    series: InputOptions, network: CellOptions, seed: int | None, threads: int | None, gradients: bool
+    series: InputOptions,
+    network: CellOptions,
+    seed: int | None,
+    threads: int | None,
+    gradients: bool,
+    units: list[int],
 ) -> tuple[dict[str, Any], Any]:
-    """Return the trace of a network over a series, and the gradient of its last state, by its label."""
+    """Return the trace of a network over a series, and gradients by its label: of the last state, of single units."""
     from gatescope.cli.measure.gradient_flow import thinned
+    from gatescope.datatypes import Params
     from gatescope.measurements.gradient_flow import gradient_flow
     from gatescope.recurrence.run import run
     from gatescope.reporting.text import counted
@@ -123,11 +136,21 @@ def _run(
     how: dict[str, Any] = {"lengths": inputs.lengths, "threads": threads}
     with working(f"running {label} over {counted(steps, 'step')}"):
         trace = inputs.kept_with(run(chosen.model, inputs.values, **how))
-    if not gradients or _both_ways(chosen.model):
-        return {label: trace}, None
-    with working("measuring the gradient of the last state"):
-        flow = gradient_flow(chosen.model, inputs.values, of="joint", wrt="joint", lags=thinned(steps), **how)
-    return {label: trace}, {label: flow}
+    if units and not isinstance(chosen.model, Params):
+        raise ValueRangeError(
+            "are those of one cell, and this is a model of several layers",
+            argument="gradient_units",
+            seen=units,
+            advice="leave it out, or choose a layer with `layer`",
+        )
+    how |= {"wrt": "joint", "lags": thinned(steps)}
+    flows: dict[int | None, Any] = {}
+    with working("measuring gradients"), naming(unit="--gradient-units"):
+        if gradients and not _both_ways(chosen.model):
+            flows[None] = gradient_flow(chosen.model, inputs.values, of="joint", **how)
+        for unit in units:
+            flows[unit] = gradient_flow(chosen.model, inputs.values, norm="unit", unit=unit, **how)
+    return {label: trace}, {label: flows} if flows else None
 
 
 def _both_ways(model: Any) -> bool:
