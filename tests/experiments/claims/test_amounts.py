@@ -3,7 +3,16 @@
 import pytest
 
 from gatescope.experiments.claims import amounts
-from gatescope.experiments.claims.amounts import BIASED, BY_SIZE, DROPOUT, MIDDLE, NOISY, SMALL, by_size
+from gatescope.experiments.claims.amounts import (
+    BIASED,
+    BY_SIZE,
+    DROPOUT,
+    MIDDLE,
+    NOISY,
+    SMALL,
+    by_size,
+    noisy_of,
+)
 from gatescope.experiments.claims.study import Study
 from gatescope.experiments.claims.trained import distinguished
 from gatescope.experiments.seeds.judge import Judgement
@@ -46,6 +55,13 @@ def test_a_quick_study_has_fewer_sizes():
         assert all(
             task.shortened().spec.updates >= -(-n // 50) for n, task in tasks.items()
         )  # a pass, at least
+
+
+def test_a_quick_study_has_the_stronger_noise_alone():
+    every, some = (noisy_of(Study(folder="nowhere", quick=quick)) for quick in (False, True))
+    assert every == NOISY
+    for tasks in some.values():
+        assert [(t.spec.label_noise, t.spec.input_noise) for t in tasks] == [(0.4, 0), (0, 0.6)]
 
 
 def test_what_differs_is_what_is_said():

@@ -113,6 +113,22 @@ def test_36_of_a_study_whose_gradients_are_known(monkeypatch):
     )
 
 
+def test_a_quick_study_asks_it_of_two_tasks(monkeypatch):
+    monkeypatch.setattr(plain_rnn, "nats_lost", lambda *_, seed: np.ones(4))
+    made = fake_study(
+        lambda task, cell, scheme: arm_on(task, cell, scheme=scheme or "pytorch", reached=cell == "lstm"),
+        quick=True,
+        seeds=3,
+    )
+    (verdict,) = run_claims(["36"], study=made)
+    assert verdict.word == "undecided"  # that it cannot is supported, and no gradient tells why
+    assert "that it cannot: supported" in verdict.reason
+    assert {name.partition(", ")[2].partition(":")[0] for name in verdict.measured} == {
+        "adding, T = 30",
+        "order of 2 (smaller)",
+    }
+
+
 def test_of_an_rnn_keras_weights_are_orthogonal_of_gain_1():
     keras, orthogonal = (
         gs.init("rnn", input_size=2, hidden_size=5, seed=3, scheme=scheme)

@@ -76,6 +76,13 @@ def _noisy(task: StudyTask) -> tuple[StudyTask, ...]:
 
 
 NOISY = {kind: _noisy(task) for kind, task in MIDDLE.items()}
+
+
+def noisy_of(study: Study) -> dict[str, tuple[StudyTask, ...]]:
+    """Return the noisy tasks of each kind; a quick study has the stronger noise of labels and of inputs alone."""
+    return {kind: tasks[1::2] if study.quick else tasks for kind, tasks in NOISY.items()}
+
+
 BIASED = {
     "digits": like(MIDDLE["digits"], "half of them rare", training_arguments={"rare": 0.1}),
     "adding": like(MIDDLE["adding"], "numbers up to 0.5", training_arguments={"largest": 0.5}),

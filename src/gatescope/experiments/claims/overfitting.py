@@ -17,8 +17,8 @@ from gatescope.experiments.claims.amounts import (
     LOSS,
     MIDDLE,
     NO_RESET,
-    NOISY,
     SMALL,
+    noisy_of,
     tuned_settings,
 )
 from gatescope.experiments.claims.statement import Finding, statement
@@ -80,7 +80,7 @@ def judge_overfits(losses: Mapping[str, Mapping[str, Losses]]) -> Finding:
 )
 def overfits_more(study: Study) -> Finding:
     small = [task for tasks in BY_SIZE.values() for task in list(tasks.values())[:2]]
-    tasks = [*small, *(task for noisy in NOISY.values() for task in noisy)]
+    tasks = [*small, *(task for noisy in noisy_of(study).values() for task in noisy)]
     cells = ("lstm", "gru")
     study.make(product(tasks, cells))
     judged = judge_overfits(

@@ -19,7 +19,7 @@ from gatescope.experiments.claims.amounts import (
     BIASED,
     LOSS,
     MIDDLE,
-    NOISY,
+    noisy_of,
     tuned_settings,
 )
 from gatescope.experiments.claims.measured import Mean, mean
@@ -78,7 +78,7 @@ def judge_noise(losses: Mapping[str, Mapping[str, Changed]]) -> Finding:
     "1.10.  One of which neither cell learns anything in half of its runs decides nothing.",
 )
 def handles_noise(study: Study) -> Finding:
-    tasks = [(task, kind) for kind, tasks in NOISY.items() for task in tasks]
+    tasks = [(task, kind) for kind, tasks in noisy_of(study).items() for task in tasks]
     judged = judge_noise(_losses(study, tasks, ("lstm", "gru")))
     return dataclasses.replace(judged, tuned=tuned_settings(study, ("lstm", "gru")))
 
