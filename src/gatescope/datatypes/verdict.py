@@ -70,6 +70,8 @@ class Verdict(Result):
         Whether the experiment was smaller than the full one.
     tuned : mapping
         Learning rate and initial weights of each arm, as tuned.
+    training : tuple of str
+        How these networks were trained, a text a kind of run.
     published : tuple of PublishedNumber
         What others measured of the same, beside ours; no word depends on it.
     runs : int
@@ -100,6 +102,7 @@ class Verdict(Result):
     needed: int | None = None
     preliminary: bool = False
     tuned: Mapping[str, Any] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
     published: tuple[PublishedNumber, ...] = ()
     runs: int = 0
     seconds: float = field(default=0.0, compare=False)

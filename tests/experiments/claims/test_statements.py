@@ -200,4 +200,4 @@ def test_the_table_and_what_is_reported(verdicts, tmp_path):
     assert {verdict.word for verdict in verdicts.values()} <= set(WORDS)
     assert shown == page([*verdicts.values()])
     assert all(f'id="claim-{number}"' in shown for number in EXPECTED)
-    assert "Measured with 5 units, 50 steps, 3 sequences, in float64." in shown
+    assert "shown on one draw of weights and inputs in float64" in shown

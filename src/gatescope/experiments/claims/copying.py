@@ -14,6 +14,7 @@ from gatescope.experiments.claims.statement import Finding, Scale, statement
 from gatescope.experiments.seeds.judge import ROUNDINGS, judge_exact
 from gatescope.measurements.gradient_flow import gradient_flow
 from gatescope.recurrence.run import backprop
+from gatescope.reporting.text import with_error
 
 
 def judge_copying(
@@ -36,8 +37,8 @@ def judge_copying(
     "3",
     "a GRU can copy everything, and so removes the risk of vanishing gradients",
     sources="P",
-    criterion="With z = 1 the gradient has to come back whole, and the gates that would learn what to keep, the "
-    "reset gate and the candidate, have to get one: supported if both are so, contradicted if one is not.",
+    criterion="With z = 1 the gradient has to come back whole, and what could still learn, the reset gate and the "
+    "candidate, has to get one: supported if both are so, contradicted if one is not.",
 )
 def copies_and_learns_nothing(scale: Scale) -> Finding:
     copies: dict[str, float] = {}
@@ -54,8 +55,12 @@ def copies_and_learns_nothing(scale: Scale) -> Finding:
             for gate in ("r", "n"):
                 rows = gradient.params.gate(gate)["weight_hh"]
                 numbers[f"{name}: gradient of {gate}, z = {z}"] = roundings(rows, np.zeros_like(rows))
-    judged = judge_copying(copies, learns, controls)
-    return dataclasses.replace(judged, measured=_rates(scale), seeds=scale.seeds)
+    judged, rates = judge_copying(copies, learns, controls), _rates(scale)
+    near = "; ".join(
+        f"{name} {with_error(*rate)} nats a step" for name, rate in rates.items() if "1 in" not in name
+    )
+    judgement = dataclasses.replace(judged.judgement, reason=f"{judged.judgement.reason}; near z = 1, {near}")
+    return dataclasses.replace(judged, judgement=judgement, measured=rates, seeds=scale.seeds)
 
 
 def _rates(scale: Scale) -> dict[str, Mean]:

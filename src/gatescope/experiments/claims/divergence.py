@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -109,11 +110,13 @@ def judge_divergence(
     more = judge(effects, claim="lower", on="any")
     # One that is lower is enough, also where the other is higher.
     sooner = dataclasses.replace(more, word=SUPPORTED) if more.word == MIXED else more
+    apart = max(after / before for before, after in pairwise(rates["sgd"]))
     share = max(float(answers.mean(axis=-1).max()) for answers in unstable["lstm"].values())
     stable = listing(f"{cell} {number(math.exp(float(values.mean())))}" for cell, values in largest.items())
     reason = (
         f"at its worst rate and gain {percent(share)} of an LSTM's runs diverge; largest stable rates of sgd, the mean "
-        f"of ln over gains and seeds: {stable}; {more.reason}"
+        f"of ln over gains and seeds: {stable}, of rates that are up to {number(apart)} times apart, which no interval "
+        f"knows of; {more.reason}"
     )
     return Finding(
         judgement=Judgement(word=own, reason=reason, claim="lower"),

@@ -21,6 +21,7 @@ from gatescope.experiments.claims.amounts import (
     noisy_of,
     tuned_settings,
 )
+from gatescope.experiments.claims.measured import Mean, mean
 from gatescope.experiments.claims.statement import Finding, statement
 from gatescope.experiments.claims.study import Cell, Study, StudyTask, study_cell
 from gatescope.experiments.claims.trained import distinguished
@@ -42,6 +43,10 @@ class Losses(NamedTuple):
     def gap(self) -> Array:
         """Return how much more the test set loses."""
         return self.test - self.train
+
+    def means(self, name: str) -> dict[str, Mean]:
+        """Return both as means over the seeds."""
+        return {f"{name}: test loss": mean(self.test), f"{name}: training loss": mean(self.train)}
 
     def apart(self, name: str) -> Effect:
         """Return the ratio of both, which says how far the gap is from 0 on the scale of the margin."""
@@ -65,7 +70,10 @@ def judge_overfits(losses: Mapping[str, Mapping[str, Losses]]) -> Finding:
     effects = tuple(_compared(by["lstm"], by["gru"], name, ("lstm", "gru")) for name, by in losses.items())
     judged = judge(effects, claim="lower")
     judged = dataclasses.replace(judged, reason=f"gaps {_UNIT}: {judged.reason}")
-    return Finding(judgement=judged, effects=effects)
+    return _with_losses(
+        Finding(judgement=judged, effects=effects),
+        {f"{cell}, {name}": one for name, by in losses.items() for cell, one in by.items()},
+    )
 
 
 @statement(
@@ -124,11 +132,14 @@ def judge_dropout(losses: Mapping[str, Mapping[str, tuple[Losses, Losses]]]) -> 
     left = listing((f"{effect.name} {effect.text()}" for effect in lstm.left), most=4)
     reason = f"gaps {_UNIT}; reduces it: {lstm.reduces.word}, {lstm.reduces.reason}; of it is left: {left}"
     reason += f"; a GRU's gap: {gru.reduces.word}, prevented: {gru.word}"
-    return Finding(
+    found = Finding(
         judgement=Judgement(word=lstm.word, reason=reason, claim="lower"),
         effects=(*lstm.reduced, *gru.reduced, *lstm.left, *gru.left),
         distinguishes=distinguished(lstm.word, [gru.word], more=judge(more, claim="lower")),
     )
+    pairs = {f"{cell}, {name}": pair for name, by in losses.items() for cell, pair in by.items()}
+    without = {f"{name}, without": pair[0] for name, pair in pairs.items()}
+    return _with_losses(found, {**without, **{name: pair[1] for name, pair in pairs.items()}})
 
 
 @statement(
@@ -174,9 +185,11 @@ def judge_gates(gru: Mapping[str, Losses], others: Mapping[str, Mapping[str, Los
         word = UNDECIDED
     reason = f"test loss above training loss: {overfits.word}, {overfits.reason}"
     reason += f"; a smaller gap than without its gates, {_UNIT}: {gates.word}, {gates.reason}"
-    return Finding(
-        judgement=Judgement(word=word, reason=reason, claim="lower"),
-        effects=(*own, *against),
+    found = Finding(judgement=Judgement(word=word, reason=reason, claim="lower"), effects=(*own, *against))
+    losses_of_all = {"gru": gru, **others}
+    return _with_losses(
+        found,
+        {f"{cell}, {task}": one for cell, by_task in losses_of_all.items() for task, one in by_task.items()},
     )
 
 
@@ -201,6 +214,12 @@ def without_overfitting(study: Study) -> Finding:
     gru = of("gru", tasks)
     others = {study_cell(cell).name: of(cell, MIDDLE.values()) for cell in _UNGATED}
     return dataclasses.replace(judge_gates(gru, others), tuned=tuned_settings(study, ("gru", *_UNGATED)))
+
+
+def _with_losses(found: Finding, losses: Mapping[str, Losses]) -> Finding:
+    """Return a finding with the losses that its ratios of gaps are made of."""
+    means = {name: value for one, both in losses.items() for name, value in both.means(one).items()}
+    return dataclasses.replace(found, measured=means, seeds=len(next(iter(losses.values())).test))
 
 
 def _left(without: Losses, dropped: Losses, name: str) -> Effect:

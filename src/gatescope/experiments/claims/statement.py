@@ -13,6 +13,7 @@ from gatescope.checks.numbers import check_choice
 from gatescope.datatypes import Effect, PublishedNumber, Verdict
 from gatescope.datatypes.verdict import NOT_RUN
 from gatescope.errors import MissingPackageError, UnknownNameError, ValueRangeError
+from gatescope.experiments.claims.how_trained import how_trained
 from gatescope.experiments.seeds.judge import Judgement, judge_exact
 from gatescope.storage.provenance import provenance
 
@@ -175,6 +176,7 @@ class Statement:
             preliminary=word != NOT_RUN
             and (finding.preliminary or (self.kind in ("measured", "statistical") and of.preliminary)),
             tuned=finding.tuned,
+            training=how_trained(used),
             code=finding.code or (hashlib.sha256("".join(made).encode()).hexdigest()[:16] if made else ""),
             runs=finding.runs or len(used),
             seconds=finding.seconds or sum(run.seconds for run in used.values()) or took,

@@ -179,10 +179,12 @@ def _round(points: Sequence[RunSpec], updates: int, there: Callable[[RunSpec], b
 
 
 def _first_round(points: Sequence[RunSpec]) -> int:
-    """Return with how many updates a race begins: all where nothing is saved, or fewer are no beginning of more."""
+    """Return with how many updates a race begins: all where nothing is saved, or fewer are no beginning of more.
+
+    As where the learning rate depends on the budget, or where passes over a set are whole.
+    """
     spec = points[0]
-    new_data = spec.examples is None and spec.batch_size is None  # of a set, passes are whole
-    if len(points) <= _AGAIN or spec.target_loss is None or spec.schedule != "constant" or not new_data:
+    if len(points) <= _AGAIN or spec.target_loss is None or spec.schedule != "constant" or not spec.fresh:
         return spec.updates
     return -(-spec.updates // (_FIRST * spec.validate_every)) * spec.validate_every
 

@@ -19,7 +19,8 @@ from gatescope.reporting.table import Table
 from gatescope.reporting.text import counted, duration, listing, number, show, with_error
 
 _REACH = {
-    "exact": "It is what the equations do, whatever the weights; not how often it matters to a trained network.",
+    "exact": "It is what the equations do, shown on one draw of weights and inputs in float64; not how often it "
+    "matters to a trained network.",
     "documentary": "It is what texts and equations say; no network was trained for it.",
     "measured": "It is of these cells, sizes and initial weights.",
     "statistical": "It is of these tasks, sizes and settings, over pairs of a seed, which draws weights, order and "
@@ -27,13 +28,9 @@ _REACH = {
     "Another task may differ.",
 }
 
-_EXACT = {"units": "unit", "steps": "step", "sequences": "sequence"}
-# What the provenance calls the sizes of a kind, and a reader.
-_SIZES = {
-    "exact": _EXACT,
-    "documentary": _EXACT,
-    "measured": {"many_units": "unit", "long_steps": "step", "seeds": "seed"},
-}
+# What the provenance calls the sizes of a kind, and a reader.  What is exact holds at any size, shown at several;
+# what is measured may take a part of the steps, as its criterion then says.
+_SIZES = {"measured": {"many_units": "unit", "long_steps": "step", "seeds": "seed"}}
 
 
 def limits(verdict: Verdict) -> str:
@@ -42,7 +39,7 @@ def limits(verdict: Verdict) -> str:
     sizes = _SIZES.get(verdict.kind, {})
     if sizes and sizes.keys() <= verdict.provenance.keys():
         measured = listing(counted(verdict.provenance[name], noun) for name, noun in sizes.items())
-        text += f" Measured with {measured}, in {verdict.provenance.get('dtype', 'float64')}."
+        text += f" Measured with at most {measured}, in {verdict.provenance.get('dtype', 'float64')}."
     if verdict.preliminary:
         text += " Preliminary: the experiment was smaller than the full one."
     return text
@@ -61,6 +58,7 @@ def facts(verdict: Verdict) -> dict[str, str]:
         "kind": verdict.kind,
         "seeds": f"{listing(pairs)} pairs" if pairs else number(verdict.seeds) if verdict.seeds else "",
         "needed": counted(verdict.needed, "seed") if verdict.needed else "",
+        "trained": "; ".join(verdict.training),
         "training runs": number(verdict.runs) if verdict.runs else "",
         "took": _cost(verdict),
         "limits": limits(verdict),
