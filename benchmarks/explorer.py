@@ -1,6 +1,6 @@
 """How long the explorer's page takes to be ready and to pan in a headless Chromium, beside a Bokeh page of the same.
 
-    python -m benchmarks.explorer [--out benchmarks/results/explorer.json] [--check]
+    python -m benchmarks.explorer [--out benchmarks/results/explorer.json] [--check] [--smoke]
 
 An LSTM of 64 units over the laser series, again and again for 20,000 steps: maps of its four gates and two states.
 "calm" are PyTorch's initial weights, "chaotic" recurrent weights five times as large, whose values are hard to
@@ -47,11 +47,11 @@ _BOKEH = {
 _FRAME = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 
 
-def traces() -> dict[str, Any]:
+def traces(steps: int) -> dict[str, Any]:
     """Return the two runs, by how hard they are to compress."""
     params = gs.init("lstm", input_size=1, hidden_size=UNITS, seed=0)
     chaotic = dataclasses.replace(params, weight_hh=5 * params.weight_hh)
-    inputs = np.resize(gs.tasks.laser().inputs, (STEPS, 1, 1))
+    inputs = np.resize(gs.tasks.laser().inputs, (steps, 1, 1))
     return {"calm": gs.run(params, inputs), "chaotic": gs.run(chaotic, inputs)}
 
 
@@ -62,14 +62,15 @@ def bokeh_page(trace: Any, path: Path) -> None:
     from bokeh.plotting import figure, output_file, save
     from bokeh.resources import INLINE
 
-    steps = Range1d(0, STEPS, name="steps")
+    length = len(trace.inputs)
+    steps = Range1d(0, length, name="steps")
     panels = []
     for name in (*trace.gate_names, *trace.state_names):
         values = trace.gate(name)[:, 0] if name in trace.gate_names else trace.state(name)[1:, 0]
         low, high = float(values.min()), float(values.max())
         codes = np.rint((values.T - low) / (high - low) * 255).astype(np.uint8)
         panel = figure(width=1200, height=130, x_range=steps, title=name, tools="xpan,xwheel_zoom")
-        panel.image([codes], x=0, y=0, dw=STEPS, dh=UNITS, palette="Cividis256")
+        panel.image([codes], x=0, y=0, dw=length, dh=UNITS, palette="Cividis256")
         panels.append(panel)
     output_file(path, mode="inline")
     save(column(panels), resources=INLINE, title="gates")
@@ -115,11 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explorer", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="write the numbers here, as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a limit is passed")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few steps and one round: that it works at all"
+    )
     options = parser.parse_args(arguments)
+    steps, rounds = (2000, 1) if options.smoke else (STEPS, ROUNDS)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         pages: dict[str, tuple[Path, dict[str, str]]] = {}
-        for name, trace in traces().items():
+        for name, trace in traces(steps).items():
             ours, theirs = Path(folder) / f"{name}.html", Path(folder) / f"{name}_bokeh.html"
             gs.explore(trace, path=ours)
             pages[f"gatescope, {name}"] = ours, _OURS
@@ -129,12 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except ImportError as missing:
                 print(f"without Bokeh: {missing}")
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in pages}
-        for _ in range(ROUNDS):  # in turns, so that what else the machine does strikes all alike
+        for _ in range(rounds):  # in turns, so that what else the machine does strikes all alike
             for name, (path, page) in pages.items():
                 runs[name].append(measure(path, page))
         for name, measured in runs.items():
             row = {key: statistics.median(run[key] for run in measured) for key in measured[0]}
-            row |= {"title": name, "bytes": pages[name][0].stat().st_size, "rounds": ROUNDS}
+            row |= {"title": name, "bytes": pages[name][0].stat().st_size, "rounds": rounds}
             rows.append(row)
             print(
                 f"{name:20s} {row['bytes'] / 1e6:5.1f} MB: ready in {row['ready_seconds']:.2f} s, pan "

@@ -89,7 +89,7 @@ def test_gradients_lie_at_the_steps_whose_states_they_are_by(trace, flow):
     whole, unit = view["gradients"]
     assert (whole["unit"], unit["unit"]) == (None, 3)
     assert whole["words"].startswith(
-        f"Of the whole gradient half is gone after {flow.steps_to_half()[1]:.4g} steps"
+        f"Of the whole gradient half is gone after {flow.steps_to_half()[1]:.4g} step"
     )
     assert unit["words"].startswith("Of the gradient of unit 3 half")
 

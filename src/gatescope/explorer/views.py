@@ -128,7 +128,7 @@ def _decay(flow: GradientFlow, whose: str) -> str:
     """Return in words how soon a gradient of one sequence is gone."""
     gone, half = float(flow.steps_to_half()[0]), flow.half_life()
     soon = (
-        f"half is gone after {show(gone)} steps"
+        f"half is gone after {show(gone)} step{'' if gone == 1 else 's'}"
         if np.isfinite(gone)
         else "more than half is left at the longest lag"
     )

@@ -45,8 +45,6 @@ function rest(colors) {
     const means = window.every === 1 ? "" : `, means of ${format(window.every)} steps`;
     inside(".scatter-title").textContent = `Saturation of ${row.name}`;
     inside(".histogram-title").textContent = `Histogram of ${row.name}${means}`;
-    const words = `Unit ${own.unit}, step ${format(own.step)}`, reading = inside(".reading");
-    if (reading.textContent !== words) reading.textContent = words;
     if (row.shut) drawScatter(scatter, row, own.unit, colors);
     drawHistogram(inside(".histogram"), row, own, order, window, colors);
   }

@@ -50,6 +50,8 @@ const element = (kind, textContent = "", more = {}) =>
 
 function showNumbers(find, view, { unit, step }) {
   const percent = (part) => (part ? `${format(100 * part[unit], part[unit] === 1 ? 1 : 0.1)}\u00a0%` : "–");
+  const reading = find(".reading"), place = `Unit ${unit}, step ${format(step)}`;
+  if (reading.textContent !== place) reading.textContent = place; // it is read aloud
   find(".values tbody").replaceChildren(...view.rows.map((row) => {
     const line = element("tr"), head = element("th", row.title, { scope: "row", title: row.coding.precision });
     const cells = [valueText(row, unit, step), format(row.mean[unit]), percent(row.shut), percent(row.open)];

@@ -8,7 +8,8 @@ const isGate = (row) => row.coding.scale === "odds";
 
 // Return the panels of a view from the top, each with its place, and how wide and high they are together.
 function layout(view, state, width) {
-  const { unit } = state, gate = gateOf(view, state.gate), tall = clamp(Math.round(view.units * 1.4), 56, 280);
+  const { unit } = state, gate = gateOf(view, state.gate);
+  const tall = Math.round(Math.max(56, Math.min(6 * view.units, 90), Math.min(1.4 * view.units, 280))); // of a map
   const curve = (row, series, k, name) => ({ row, series, name, color: row.color ?? INKS[k], dash: row.dash ?? [] });
   const ownLines = (bounded) => view.rows.filter((row) => isGate(row) === bounded)
     .map((row) => curve(row, unit, 0, row.name));
@@ -114,7 +115,7 @@ function drawLines({ curves, bounded, y, height, title }, frame) {
 function drawAxis({ y }, { pen, view, window, across, inner, colors: { ink, quiet } }) {
   const room = inner / (window.last - window.first), reads = view.tokens.length && room >= 9;
   pen.boxes([[LEFT, y, inner, 1]], ink);
-  for (const step of ticks(window.first, window.last, reads ? Infinity : inner / 90)) {
+  for (const step of ticks(window.first, window.last - 1, reads ? Infinity : inner / 90)) {
     const x = across(step + 0.5);
     if (reads) pen.text(view.tokens[step]?.slice(0, Math.max(1, room / 6.5)) ?? "", x, y + 13, ink, CENTERED);
     else pen.boxes([[x, y, 1, 5]], ink);
