@@ -35,7 +35,8 @@ class MadeUp(Study):
     def effect(self, task, first, second, scheme=None):
         compared, arms = made_up_effect(task, first, second, self.ratio(task, scheme))
         for cell, arm in zip((first, second), arms, strict=True):
-            self.used.update(((task.name, cell, scheme, run.seed), run) for run in arm.runs)
+            spec = task.spec.with_(cell=cell, scheme=scheme or "pytorch", lr=0.02 if scheme is None else 0.01)
+            self.used.update((spec.with_(seed=run.seed), run) for run in arm.runs)
         return compared
 
 
