@@ -35,9 +35,8 @@ from gatescope.reporting.text import number, percent, with_error
 from gatescope.tasks import adding
 
 _GAINS = ("gaussian(0.5)", "gaussian(0.8)", "gaussian(1)", "gaussian(1.2)", "gaussian(1.5)", "gaussian(2)")
-_LEAST = (
-    32  # units: of fewer the exponent is not above 0 at gain 2 yet; an RNN's kernels are the same for all
-)
+# Units: of fewer the exponent is not above 0 at gain 2 yet.  An RNN's kernels are the same for all.
+_LEAST = 32
 _OFF = 0.5  # of the exponent: a slope that may be farther from it does not agree with it
 _TRAINED_ON = (ADDING_400, ORDER_2)
 _SEQUENCES = 4  # that each trained network is measured on
