@@ -21,6 +21,7 @@ from gatescope.plotting._palette import BLACK, gate_styles
 from gatescope.plotting._trace_view import gate_names, reference_name, time_mean, values
 from gatescope.reporting.text import show
 
+_STATES = {"joint": "the state"}  # h, and c of an LSTM, together
 _LABEL = 40  # letters of an event that are shown
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↲", "\t": "→"})  # what would not be seen on an axis
 _FEW = 4  # series that are drawn as lines, and coded in 16 bits: they take no room
@@ -113,7 +114,7 @@ class View:
             rows.append(
                 {
                     "unit": unit,
-                    "name": f"gradient of {flow.of} by {flow.wrt}, ln",
+                    "name": f"gradient of {_STATES.get(flow.of, flow.of)} by {_STATES.get(flow.wrt, flow.wrt)}, ln",
                     "source": flow.source_step - 1,
                     "words": _decay(
                         flow, "the whole gradient" if unit is None else f"the gradient of unit {unit}"
