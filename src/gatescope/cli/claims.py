@@ -85,7 +85,7 @@ def claims(
 
     Some statements hold exactly, or do not: by equalities to 16 roundings, beside controls that must fail.  Others are
     measured over ten initial weights, and many training runs decide which cell does better at which task.  All take
-    some ten minutes; with --full hours, whose plan is printed first.
+    some fifteen minutes; with --full hours, whose plan is printed first.
     """
     from gatescope.checks.numbers import check_unused
     from gatescope.experiments.claims.pairs import TEXTS

@@ -176,7 +176,7 @@ def test_a_race_chooses_what_the_whole_grid_would(hard, share, asked, tmp_path):
         plain += sum(asked.run(one).updates for one in {one.with_(updates=400) for one in first})
         raced += sum(asked.run(one).updates for one in first)
         asked.clear()
-    assert raced / plain == pytest.approx(share, abs=0.03)
+    assert raced / plain == pytest.approx(share, abs=0.01)  # the draws are fixed: shares are to two figures
 
 
 def test_runs_with_all_updates_are_taken_as_far_as_the_others_went(tmp_path):
@@ -192,6 +192,15 @@ def test_runs_with_all_updates_are_taken_as_far_as_the_others_went(tmp_path):
     (short,) = make_runs([spec.with_(lr=1e-3, seed=1000, updates=20, target_loss=None)], tmp_path / "empty")
     (long,) = make_runs([spec.with_(lr=1e-3, seed=1000, updates=80, target_loss=None)], tmp_path / "empty")
     np.testing.assert_array_equal(long.validation_loss[:4], short.validation_loss)
+
+
+def test_a_race_goes_on_until_all_have_arrived_that_run_again(asked, tmp_path):
+    asked.outcome = lambda spec: {"updates": {1e-3: 30, 3e-3: 10, 1e-2: 9, 2e-2: 8, 3e-2: 20}[spec.lr]}
+    rates = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2)
+    best = tune(SPEC, Grid(schemes=("pytorch",), lr=rates, again=4), tmp_path)
+    assert [one.updates for one in asked.of_seed(1000)] == [10] * 5 + [40] * 2
+    assert [point["lr"] for point in best.points] == [2e-2, 1e-2, 3e-3, 3e-2, 1e-3]
+    assert best.seeds.tolist() == [2, 2, 2, 2, 1]
 
 
 def test_what_depends_on_the_number_of_updates_has_all(asked, tmp_path):

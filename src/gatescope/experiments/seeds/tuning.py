@@ -158,15 +158,16 @@ Round = Generator[list[RunSpec], list[SeedRun], Tried]
 Race = Generator[list[RunSpec], list[SeedRun], tuple[Tried, int]]
 
 
-def _race(points: Sequence[RunSpec], updates: int, there: Callable[[RunSpec], bool]) -> Race:
-    """Run points to that many updates, if three reach the target by then; return what each had come to, and when.
+def _race(points: Sequence[RunSpec], needed: int, there: Callable[[RunSpec], bool]) -> Race:
+    """Run points until as many as needed have reached the target; return what each had come to, and when.
 
     Where fewer have, all others run on to the end, each from its beginning.  A run of a point that is `there` with all
     its updates is taken, and seen as far as the others.
     """
+    updates = _first_round(points, needed)
     tried = yield from _round(points, updates, there)
     left, whole = [one for one in points if not tried[one][0].reached], points[0].updates
-    if updates < whole and len(points) - len(left) < _AGAIN:
+    if updates < whole and len(points) - len(left) < needed:
         updates = whole
         tried |= yield from _round(left, updates, there)
     return tried, updates
@@ -178,13 +179,13 @@ def _round(points: Sequence[RunSpec], updates: int, there: Callable[[RunSpec], b
     return {one: [_seen(run, updates)] for one, run in zip(points, runs, strict=True)}
 
 
-def _first_round(points: Sequence[RunSpec]) -> int:
+def _first_round(points: Sequence[RunSpec], needed: int) -> int:
     """Return with how many updates a race begins: all where nothing is saved, or fewer are no beginning of more.
 
     As where the learning rate depends on the budget, or where passes over a set are whole.
     """
     spec = points[0]
-    if len(points) <= _AGAIN or spec.target_loss is None or spec.schedule != "constant" or not spec.fresh:
+    if len(points) <= needed or spec.target_loss is None or spec.schedule != "constant" or not spec.fresh:
         return spec.updates
     return -(-spec.updates // (_FIRST * spec.validate_every)) * spec.validate_every
 
@@ -201,7 +202,7 @@ def _plan(
     ]
     if not points:
         raise ValueRangeError("has no points", argument="grid", advice="give at least one of each")
-    tried, updates = yield from _race(points, _first_round(points), there)
+    tried, updates = yield from _race(points, max(_AGAIN, grid.again), there)
     best = _ranked(tried)[0]
     if best.lr in (min(grid.lr), max(grid.lr)) and best.lr in _BEYOND:
         tried |= yield from _round([best.with_(lr=_BEYOND[best.lr])], updates, there)
