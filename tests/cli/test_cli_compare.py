@@ -62,7 +62,7 @@ def test_compare_writes_everything(invoke, tmp_path):
     assert '<a href="explorer.html">Every gate' in page
     explorer = (out / "explorer.html").read_text(encoding="utf-8")
     assert all(f'"label":"{cell}"' in explorer for cell in ("rnn", "gru", "lstm"))
-    assert "gradient of joint by joint" in explorer
+    assert "gradient of the state by the state" in explorer
     assert not list(out.rglob("*.partial"))
 
 

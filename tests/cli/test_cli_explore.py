@@ -12,7 +12,7 @@ def test_of_a_fresh_cell_with_its_gradient(invoke, tmp_path):
     source = (tmp_path / "page.html").read_text()
     assert '"label":"lstm"' in source
     assert '"marks":[[12,"on set"]]' in source
-    assert "gradient of joint by joint" in source
+    assert "gradient of the state by the state" in source
     assert "page.html" in done.output
 
 
