@@ -5,12 +5,13 @@ import pytest
 from numba import njit
 
 from gatescope.kernels.cpu import layout
+from gatescope.kernels.simd import product as product_module
 from gatescope.kernels.simd.product import dot, product
 
 LANES = {"float32": 16, "float64": 8}
 
 
-def make(rows, groups, gates, split, lanes):
+def make(rows, across, gates, split, lanes):
     @njit(error_model="numpy")
     def multiply(out, start, weight, x, extent, start_row):
         vectors, depth = extent[1:3]
@@ -21,7 +22,7 @@ def make(rows, groups, gates, split, lanes):
             (weight, 0, gates * lanes, depth * gates * lanes),
             (x, 0, depth, 1),
             extent,
-            (rows, groups, gates, split, lanes),
+            (rows, across, gates, split, lanes),
         )
 
     return multiply
@@ -29,11 +30,12 @@ def make(rows, groups, gates, split, lanes):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("rows", "groups", "gates", "split"), [(1, 1, 4, 2), (3, 1, 3, 2), (6, 4, 1, 1), (2, 2, 2, 4)]
+    ("rows", "across", "gates", "split"),
+    [(1, 4, 4, 2), (3, 3, 3, 2), (6, 4, 1, 1), (2, 4, 2, 4), (4, 2, 4, 2), (8, 1, 3, 4), (2, 2, 6, 1)],
 )
-def test_against_numpy(rows, groups, gates, split, dtype):
+def test_against_numpy(rows, across, gates, split, dtype):
     lanes = LANES[dtype]
-    multiply = make(rows, groups, gates, split, lanes)
+    multiply = make(rows, across, gates, split, lanes)
     rng = np.random.default_rng(0)
     for n, vectors, depth in [(1, 4, 1), (7, 4, 5), (12, 8, 33), (5, 4, 0)]:
         units = vectors * lanes
@@ -56,12 +58,21 @@ def test_neither_the_tile_nor_the_order_of_groups_changes_the_bits():
     panel, x = layout.forward_panel(weight, gates, lanes), rng.standard_normal((n, depth)).astype("float32")
     zeros = np.zeros(vectors * gates * lanes, "float32")
     results = []
-    for rows, groups, turned in [(1, 1, ()), (2, 1, (0,)), (3, 2, (1,)), (4, 4, ()), (1, 1, (1,))]:
+    tiles = [(1, 2, ()), (2, 2, (0,)), (3, 4, (1,)), (4, 8, ()), (1, 2, (1,)), (1, 1, ()), (6, 1, (1,))]
+    for rows, across, turned in tiles:
         out = np.full((n, vectors * gates * lanes), np.nan, "float32")
-        make(rows, groups, gates, 2, lanes)(out, zeros, panel, x, (n, vectors, depth, *turned), 0)
+        make(rows, across, gates, 4, lanes)(out, zeros, panel, x, (n, vectors, depth, *turned), 0)
         results.append(out)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
+
+
+def test_a_tile_is_whole_groups_or_a_part_of_one():
+    zeros = np.zeros(96, "float32")
+    with pytest.raises(
+        Exception, match="a tile of 2 vectors is neither whole groups of 3 nor an equal part of one"
+    ):
+        make(1, 2, 3, 1, 16)(zeros, zeros, zeros, zeros.reshape(1, -1), (1, 2, 0), 0)
 
 
 def test_start_may_be_out():
@@ -106,16 +117,38 @@ def test_panels_hold_each_weight_once(units, gates, columns):
     np.testing.assert_array_equal(layout.unpack_gradient(rows, units), weight)
 
 
-def test_tiles_fit_the_registers_and_split_does_not_see_the_batch():
-    for lanes, registers in ((16, 32), (8, 32), (4, 16)):
-        for gates in (1, 2, 3, 4, 5):
-            for hidden in (1, 16, 33, 64, 100, 128, 512):
-                tiles = [layout.tiles_for(gates, hidden, lanes, rows) for rows in (1, 2, 5, 20, 64)]
-                for tile in tiles:
-                    rows, groups, split = tile.forward
-                    assert rows * groups * gates * split < registers
-                    assert layout.vectors_for(hidden, lanes) % groups == 0
-                    rows, groups, split = tile.adjoint
-                    assert rows * groups * split < registers
-                    assert layout.vectors_for(hidden, lanes) % groups == 0
-                assert len({(t.forward[2], t.adjoint[2]) for t in tiles}) == 1
+@pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4)])
+def test_tiles_fit_the_registers_and_split_does_not_see_the_batch(monkeypatch, registers, lanes):
+    monkeypatch.setattr(layout, "host_registers", lambda: registers)
+    monkeypatch.setattr(product_module, "host_registers", lambda: registers)
+    for cached in (layout.tiles_for, layout.tile_for):
+        monkeypatch.setattr(layout, cached.__name__, cached.__wrapped__)
+    for gates in (1, 2, 3, 4, 5):
+        rows, across = layout.input_tile(gates)
+        assert rows * across + across < registers and gates % across == 0 and 8 % rows == 0
+        for hidden in (1, 16, 33, 64, 100, 128, 512):
+            vectors = layout.vectors_for(hidden, lanes)
+            tiles = [layout.tiles_for(gates, hidden, lanes, rows) for rows in (1, 2, 5, 20, 64)]
+            for tile in tiles:
+                for group, (rows, across, split) in (
+                    (gates, tile.forward),
+                    (1, tile.adjoint),
+                    (gates, tile.gradient),
+                ):
+                    at_once = product_module.sets_at_once(rows, across, split)
+                    assert rows * across * at_once + across < registers
+                    assert split % at_once == 0
+                    # Whole groups, which divide all there are, or an equal part of one.
+                    assert group % across == 0 or (across % group == 0 and vectors % (across // group) == 0)
+            assert len({(t.forward[2], t.adjoint[2]) for t in tiles}) == 1
+
+
+def test_with_few_registers_a_tile_is_smaller(monkeypatch):
+    """With 16 registers a tile of 24 accumulators is written to memory and read again at every k."""
+    sizes = {}
+    for registers in (16, 32):
+        monkeypatch.setattr(layout, "host_registers", lambda registers=registers: registers)
+        monkeypatch.setattr(product_module, "host_registers", lambda registers=registers: registers)
+        sizes[registers] = layout.tile_for.__wrapped__(4, 32, 1, 16, small=False)
+    assert sizes[16] == (4, 2, 1)
+    assert sizes[32] == (4, 4, 1)

@@ -231,7 +231,7 @@ class Adjoints:
         plan = self.plan
         vectors = plan.vectors if not gives or self._width <= layout.FEW_INPUTS else self.wide // plan.lanes
         return layout.adjoint_tile(
-            vectors, plan.vectors * len(plan.cell.gates) <= 16, plan.lanes, max(self._rows, _TOGETHER)
+            vectors, plan.vectors * len(plan.cell.gates) <= 16, max(self._rows, _TOGETHER)
         )
 
     def join(self, first: int, directions: Array) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.kernels.simd.vector import host_lanes
+from gatescope.kernels.simd.product import sets_at_once
+from gatescope.kernels.simd.vector import host_lanes, host_registers
 
 # Up to this many inputs, a scalar product each is cheaper than a vector that is mostly padding.
 FEW_INPUTS = 4
@@ -83,11 +84,9 @@ def unpack_gradient(rows: Array, units: int) -> Array:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Register tiles (rows, groups, split) of the kernels' products; integers that a kernel is compiled for.
+    """Register tiles (rows, vectors, split) of the kernels' products; integers that a kernel is compiled for.
 
-    A tile needs rows * groups * gates * split accumulators, of 32 registers (16 before AVX-512), and about eight to
-    hide the latency of a fused multiply-add even with a single row.  `split` decides the order of additions, so it
-    depends on the cell and its size alone, never on the batch.
+    `split` decides the order of additions, so it depends on the cell and its size alone, never on the batch.
     """
 
     forward: tuple[int, int, int]
@@ -98,51 +97,70 @@ class Tiles:
 # Of a product that there is not.
 NONE = Tiles(forward=(1, 1, 1), adjoint=(1, 1, 1), gradient=(1, 1, 1))
 
+# Vectors of weights to a row of accumulators; more leave too few registers for rows.
+_WIDEST = 4
+
 
 @cache
 def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     """Return the tiles for products with `gates` vectors a group, `hidden_size` units and `rows` rows (sequences).
 
-    Small layers (up to four vectors of units) have chains too short to hide an addition's latency, so their k is
-    split; large ones read weights from the second-level cache, where more rows a tile are what counts.
+    Small layers (up to four vectors of units) have chains too short to hide an addition's latency with a single row, so
+    their k is split.
     """
-    registers = _accumulators(lanes)
     vectors = vectors_for(hidden_size, lanes)
     small = vectors * gates <= 16
     split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
-    groups = 1 if small else _divisor(vectors, max(1, 4 // gates))
-    forward = (_rows(registers // (gates * groups * split), rows, vectors), groups, split)
-    adjoint = adjoint_tile(vectors, small, lanes, rows)
-    gradient = (_rows(registers // gates, hidden_size, vectors), 1, 1)
-    return Tiles(forward=forward, adjoint=adjoint, gradient=gradient)
+    return Tiles(
+        forward=tile_for(gates, vectors, split, rows, small=small),
+        adjoint=adjoint_tile(vectors, small, rows),
+        gradient=tile_for(gates, vectors, 1, hidden_size, small=True),
+    )
 
 
-def adjoint_tile(vectors: int, small: bool, lanes: int, rows: int) -> tuple[int, int, int]:
+def adjoint_tile(vectors: int, small: bool, rows: int) -> tuple[int, int, int]:
     """Return the tile of a product that carries adjoints to so many vectors; `small`: its chains are short."""
-    wide = _divisor(vectors, 4)
-    split = 4 if wide == 1 else 2 if small else 1
-    return _rows(_accumulators(lanes) // (wide * split), rows, vectors), wide, split
+    return tile_for(1, vectors, 4 if vectors % 2 else 2 if small else 1, rows, small=small)
 
 
-def _accumulators(lanes: int) -> int:
-    """Return how many vectors of a tile may be summed up in registers."""
-    return 24 if lanes * 8 >= 64 else 12
+def input_tile(gates: int) -> tuple[int, int]:
+    """Return the rows and vectors of the product of inputs and their weights, for any number of groups and of steps."""
+    return tile_for(gates, 1, 1, 8, small=True, choice=(1, 2, 4, 8))[:2]
 
 
-def _rows(most: int, rows: int, vectors: int) -> int:
-    """Return the rows of a tile, at most `most`, for a layer of so many vectors of units.
+@cache
+def tile_for(
+    gates: int, vectors: int, split: int, rows: int, *, small: bool, choice: tuple[int, ...] | None = None
+) -> tuple[int, int, int]:
+    """Return the tile of a product for `rows` rows and `vectors` groups of so many gates that takes the fewest cycles.
 
-    A tile of r rows costs about r + 1, a row that is left over and done alone 2.  Few different answers, since each is
-    a kernel to compile: fewest for one vector of units, where the products take little of the time.
+    A step of k takes a tile as long as the slowest of three: its multiply-adds, on two units; its loads of x and of
+    weights, two a cycle, of weights that are not `small` one; and the latency of an addition, 4 cycles, shared by the
+    sets of accumulators that are worked on at once.
     """
-    choice = (1, 2, 4, 6, 8) if vectors > 1 else (1, 4) if most >= 4 else (1, 2)
-    allowed = [r for r in choice if r <= most]
-    return min(allowed, key=lambda r: rows // r * (r + 1) + 2 * (rows % r))
+
+    def cycles(tile_rows: int, columns: int) -> float:
+        at_once = sets_at_once(tile_rows, columns, split)
+        loads = tile_rows + columns * (1 if small else 2)
+        return max(tile_rows * columns / 2, loads / 2, 4 / at_once)
+
+    def all_cycles(tile: tuple[int, int]) -> float:
+        whole, left = divmod(rows, tile[0])
+        return (whole * cycles(*tile) + left * cycles(1, tile[1])) * (gates * vectors / tile[1])
+
+    registers = host_registers()
+    # Few different answers, since each is a kernel to compile: fewest for one vector of units, where the products take
+    # little of the time.
+    choice = choice or ((1, 2, 4, 6, 8) if vectors > 1 else (1, 4))
+    tiles = [(r, c) for c in _columns(gates, vectors) for r in choice if r * c + c + 1 <= registers]
+    return (*min(tiles, key=all_cycles), split)
 
 
-def _divisor(number: int, largest: int) -> int:
-    """Return the largest of 4, 2, 1 that is at most `largest` and divides `number`."""
-    return next(d for d in (4, 2, 1) if d <= largest and number % d == 0)
+def _columns(gates: int, vectors: int) -> list[int]:
+    """Return how many vectors a tile may have: parts of a group, a group, or several groups that divide them all."""
+    parts = [gates // d for d in range(1, gates + 1) if gates % d == 0]
+    several = [gates * d for d in (2, 4) if vectors % d == 0 and gates * d <= _WIDEST]
+    return [*several, *parts]
 
 
 def lanes_for(dtype: Any) -> int:

@@ -2,10 +2,11 @@
 
     out[r, v] = start[r, v] + sum_k x[r, k] * weight[k, v]        r: rows (sequences, or units), v: vectors of lanes
 
-A tile of `rows` x (`vectors` x `gates`) accumulators stays in registers while k runs, so each weight that is loaded
-serves all rows of the tile, and each x that is broadcast serves all vectors.  k may be split over several sets of
-accumulators to shorten the chain of dependent additions.  The order of additions for one element depends on `split`
-and on nothing else: a sequence gets the same bits alone, in a batch, and in any tile.
+A tile of `rows` x `vectors` accumulators stays in registers while k runs, so each weight that is loaded serves all rows
+of the tile, and each x that is broadcast serves all vectors.  k may be split over several sets of accumulators, which
+are added in the end.  A tile that is too small to hide the latency of a multiply-add works on several sets at once, a
+larger one does them one after another.  The order of additions for one element depends on `split` and on nothing else:
+a sequence gets the same bits alone, in a batch, and in any tile.
 """
 
 from itertools import chain
@@ -15,9 +16,11 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from gatescope.kernels.simd.load_store import _align, _at, _load, _pointer
-from gatescope.kernels.simd.vector import Vec, _call, add_lanes, llvm_type, splat
+from gatescope.kernels.simd.vector import Vec, _call, add_lanes, host_registers, llvm_type, splat
 
 _I64 = ir.IntType(64)
+# Accumulators that hide the latency of a multiply-add: about 4 cycles, on two units.
+IN_FLIGHT = 8
 
 
 def _int(value):
@@ -36,13 +39,18 @@ def product(typingctx, out, start, weight, x, extent, shape):
         A group is `gates` vectors one after another.
     x : (array, offset, row stride, stride of k)
     extent : (rows, groups, depth) or (rows, groups, depth, turned)
-        What there is; groups must be a multiple of the tile's.  If `turned` is not 0, the last group is the first that
+        What there is; its vectors, groups * gates, must be a multiple of the tile's.  If `turned` is not 0, the last group is the first that
         is done: of weights that do not fit the cache, every other product so finds those there that were used last.
-    shape : (rows, groups, gates, split, lanes), literal
-        The tile.  Rows that are left over are done one at a time.
+    shape : (rows, vectors, gates, split, lanes), literal
+        The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time.
     """
-    tile_rows, tile_groups, gates, split, lanes = (item.literal_value for item in shape)
+    tile_rows, vectors, gates, split, lanes = (item.literal_value for item in shape)
     vec = Vec(out[0].dtype, lanes)
+    tile_groups, parts = max(vectors // gates, 1), max(gates // vectors, 1)
+    if vectors * parts != tile_groups * gates:
+        raise ValueError(
+            f"a tile of {vectors} vectors is neither whole groups of {gates} nor an equal part of one"
+        )
 
     def codegen(context, builder, sig, args):
         def unpack(index):
@@ -66,19 +74,23 @@ def product(typingctx, out, start, weight, x, extent, shape):
         def shift(base, stride, count):
             return builder.gep(base, [builder.mul(stride, count)])
 
-        with cgutils.for_range_slice(builder, _int(0), groups, _int(tile_groups), intp=_I64) as (group, _):
+        count = builder.mul(groups, _int(parts))
+        with cgutils.for_range_slice(builder, _int(0), count, _int(tile_groups), intp=_I64) as (part, _):
             if turned:
-                opposite = builder.sub(builder.sub(groups, _int(tile_groups)), group)
-                group = builder.select(cgutils.is_not_null(builder, turned[0]), opposite, group)
-            column = builder.mul(group, _int(gates * lanes))
+                opposite = builder.sub(builder.sub(count, _int(tile_groups)), part)
+                part = builder.select(cgutils.is_not_null(builder, turned[0]), opposite, part)
+            column = builder.mul(part, _int(vectors // tile_groups * lanes))
             out_group, start_group = builder.gep(out_base, [column]), builder.gep(start_base, [column])
-            group_weight = shift(weight_base, weight_group, group)
+            group_weight = shift(weight_base, weight_group, builder.sdiv(part, _int(parts)))
+            if parts > 1:
+                within = builder.mul(builder.srem(part, _int(parts)), _int(vectors * lanes))
+                group_weight = builder.gep(group_weight, [within])
 
             def one(row, count):
                 _tile(
                     builder,
                     vec,
-                    (count, tile_groups, gates, split),
+                    (count, tile_groups, vectors // tile_groups, split),
                     (shift(out_group, out_row, row), out_row),
                     (shift(start_group, start_row, row), start_row),
                     (group_weight, weight_step, weight_group),
@@ -95,6 +107,16 @@ def product(typingctx, out, start, weight, x, extent, shape):
         return context.get_dummy_value()
 
     return types.void(out, start, weight, x, extent, shape), codegen
+
+
+def sets_at_once(rows, vectors, split):
+    """Return how many of `split` sets of accumulators a tile works on at once: as few as keep the units busy."""
+    fitting = [
+        count
+        for count in range(1, split + 1)
+        if split % count == 0 and (count == 1 or rows * vectors * count + vectors + 1 <= host_registers())
+    ]
+    return next((count for count in fitting if rows * vectors * count >= IN_FLIGHT), fitting[-1])
 
 
 def _tile(builder, vec, shape, out, start, weight, x, depth):
@@ -123,9 +145,9 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
             result += [_call(builder, "fma", vec, [spread, w[c], row_sums[c]]) for c in range(columns)]
         return result
 
-    def loop(first, last, sets):
-        """Run k from first to last in strides of len(sets); set s gets every k that is s past a stride."""
-        before, stride = builder.block, len(sets)
+    def loop(first, last, sets, stride):
+        """Run k from first to last in strides; set s gets every k that is s past a stride."""
+        before = builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("k.head", "k.body", "k.after"))
         builder.branch(head)
         builder.position_at_end(head)
@@ -147,9 +169,11 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
     sets = [[_load(builder, at(start_base, start_row, r, c), vec, 0) for r, c in tile_elements]]
     sets += [[zero] * len(tile_elements) for _ in range(split - 1)]
     whole = builder.sub(depth, builder.srem(depth, _int(split)))
-    sets = loop(_int(0), whole, sets)
+    at_once = sets_at_once(rows, columns, split)
+    for s in range(0, split, at_once):
+        sets[s : s + at_once] = loop(_int(s), whole, sets[s : s + at_once], split)
     if split > 1:
-        sets[:1] = loop(whole, depth, sets[:1])
+        sets[:1] = loop(whole, depth, sets[:1], 1)
     while len(sets) > 1:
         half = len(sets) // 2
         sets = [

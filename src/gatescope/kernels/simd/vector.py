@@ -9,6 +9,7 @@ disk cache misses on kernels that close over objects made at run time.
 """
 
 import operator
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -31,6 +32,13 @@ def host_lanes(dtype: Any) -> int:
     features = llvm.get_host_cpu_features()
     bits = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     return int(bits // (8 * dtype.itemsize))
+
+
+@cache
+def host_registers() -> int:
+    """Return how many vector registers this machine has: 32 with AVX-512 and on ARM, else 16."""
+    features = llvm.get_host_cpu_features()
+    return 32 if features.get("avx512f") or features.get("neon") else 16
 
 
 def _scalar(dtype):

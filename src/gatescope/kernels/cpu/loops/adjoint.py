@@ -68,14 +68,14 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    ROWS, GROUPS, SPLIT = tiles
-    ROWS2, GROUPS2, SPLIT2 = second_tiles
+    ROWS, VECTORS, SPLIT = tiles
+    ROWS2, VECTORS2, SPLIT2 = second_tiles
     INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked is not None)
     OTHERS = int(cell.reads_others)
     ONWARD = int(
         linked is not None and not inputs
     )  # of the lowest layer, whose inputs are measured, nothing goes on
-    ROWS_X, GROUPS_X, SPLIT_X = linked or (8, 1, 1)
+    ROWS_X, VECTORS_X, SPLIT_X = linked or (8, 1, 1)
     APART = int(ONWARD or (inputs and (P > 0 or not cell.shared)))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
@@ -181,7 +181,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                     (w_second, 0, L, V * SECOND * L * L),
                     (d_second, 0, row_second, 1),
                     (N * M, V, V * SECOND * L),
-                    (ROWS2, GROUPS2, 1, SPLIT2, L),
+                    (ROWS2, VECTORS2, 1, SPLIT2, L),
                 )
                 for n in range(N):
                     for j in range(V):
@@ -227,7 +227,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                         (w_ih, 0, L, V * G * L * L),
                         (d_pre, 0, row_whole, 1),
                         (at_wx + N * M, wide, V * G * L),
-                        (ROWS_X, GROUPS_X, 1, SPLIT_X, L),
+                        (ROWS_X, VECTORS_X, 1, SPLIT_X, L),
                     )
             if INPUTS:
                 for n in range(N):
@@ -248,7 +248,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                 (w_hh, 0, L, V * FIRST * L * L),
                 (d_rh, 0, row_first, 1),
                 (N * M, V, V * FIRST * L),
-                (ROWS, GROUPS, 1, SPLIT, L),
+                (ROWS, VECTORS, 1, SPLIT, L),
             )
             if LINKED and added.size > 0 and counted:
                 first = (stop - 1 - t) * N * M

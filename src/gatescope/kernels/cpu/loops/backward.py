@@ -7,7 +7,7 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 from functools import cache
 
 from gatescope.cells.registry import absent
-from gatescope.kernels.cpu.layout import FEW_INPUTS
+from gatescope.kernels.cpu.layout import FEW_INPUTS, input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, put, store
 from gatescope.kernels.simd.product import dot, product
@@ -26,8 +26,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     SECOND = max(G - FIRST, 1)
     SHARED, OTHERS = cell.shared, int(cell.reads_others)
     MASKED = masked
-    (ROWS, GROUPS, SPLIT), (GRAD, _, _) = tiles
-    (ROWS2, GROUPS2, SPLIT2), (GRAD2, _, _) = second_tiles
+    (ROWS, VECTORS, SPLIT), (GRAD, ACROSS, _) = tiles
+    (ROWS2, VECTORS2, SPLIT2), (GRAD2, ACROSS2, _) = second_tiles
+    # Of the gradient of w_ih, whose rows have all gates.
+    GRAD_X, ACROSS_X = (GRAD, ACROSS) if FIRST == G else input_tile(G)
     AHEAD = 4  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
@@ -138,7 +140,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_second, 0, L, V * SECOND * L * L),
                         (d_second, s * row_second, steps * row_second, 1),
                         (N, V, V * SECOND * L),
-                        (ROWS2, GROUPS2, 1, SPLIT2, L),
+                        (ROWS2, VECTORS2, 1, SPLIT2, L),
                     )
                     for n in range(N):
                         if t < lengths[begin + n]:
@@ -173,7 +175,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_hh, 0, L, V * FIRST * L * L),
                         (d_rh, s * row_first, steps * row_first, 1),
                         (N, V, V * FIRST * L),
-                        (ROWS, GROUPS, 1, SPLIT, L),
+                        (ROWS, VECTORS, 1, SPLIT, L),
                     )
                     for n in range(N):
                         for j in range(V):
@@ -188,7 +190,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_hh, 0, L, V * FIRST * L * L),
                         (d_rh, s * row_first, steps * row_first, 1),
                         (N, V, V * FIRST * L),
-                        (ROWS, GROUPS, 1, SPLIT, L),
+                        (ROWS, VECTORS, 1, SPLIT, L),
                     )
 
             # All rows of the segment, every sequence's, are one long k for the gradients of the weights.
@@ -202,37 +204,42 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
             first = (d_rh, 0, row_first, FIRST * L)
             product(
                 (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
-                (before, 0, 1, padded), (H, V, count), (GRAD, 1, FIRST, 1, L),
+                (before, 0, 1, padded), (H, V, count), (GRAD, ACROSS, FIRST, 1, L),
             )  # fmt: skip
             product(
-                (g_b_hh, 0, 0), (g_b_hh, 0, 0), first, (ones, 0, 0, 0), (1, V, count), (1, 1, FIRST, BIAS, L)
+                (g_b_hh, 0, 0),
+                (g_b_hh, 0, 0),
+                first,
+                (ones, 0, 0, 0),
+                (1, V, count),
+                (1, FIRST, FIRST, BIAS, L),
             )
             if P > 0:
                 second = (d_second, 0, row_second, SECOND * L)
                 product(
                     (g_w_second, 0, V * SECOND * L), (g_w_second, 0, V * SECOND * L), second,
-                    (operand, 0, 1, padded), (H, V, count), (GRAD2, 1, SECOND, 1, L),
+                    (operand, 0, 1, padded), (H, V, count), (GRAD2, ACROSS2, SECOND, 1, L),
                 )  # fmt: skip
                 product(
                     (g_b_second, 0, 0), (g_b_second, 0, 0), second,
-                    (ones, 0, 0, 0), (1, V, count), (1, 1, SECOND, BIAS, L),
+                    (ones, 0, 0, 0), (1, V, count), (1, SECOND, SECOND, BIAS, L),
                 )  # fmt: skip
             if P > 0 or not SHARED:
                 whole = (d_wx, 0, row, G * L)
                 product(
-                    (g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, 1, G, BIAS, L)
+                    (g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, G, G, BIAS, L)
                 )
             else:
                 whole = (d_rh, 0, row_first, G * L)
             if few_inputs:
                 product(
                     (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, count), (1, 1, G, BIAS, L),
+                    (x, 0, 1, I), (I, V, count), (1, G, G, BIAS, L),
                 )  # fmt: skip
             else:
                 product(
                     (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, count), (GRAD, 1, G, 1, L),
+                    (x, 0, 1, I), (I, V, count), (GRAD_X, ACROSS_X, G, 1, L),
                 )  # fmt: skip
             if d_inputs.size > 0 and few_inputs:
                 for n in range(N):

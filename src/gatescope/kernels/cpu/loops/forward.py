@@ -7,6 +7,7 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 from functools import cache
 
 from gatescope.cells.registry import absent
+from gatescope.kernels.cpu.layout import input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import get, load, put, store
 from gatescope.kernels.simd.product import product
@@ -22,10 +23,10 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    ROWS, GROUPS, SPLIT = tiles
-    ROWS2, GROUPS2, SPLIT2 = second_tiles
+    ROWS, VECTORS, SPLIT = tiles
+    ROWS2, VECTORS2, SPLIT2 = second_tiles
     MASKED = masked
-    INPUT_ROWS = 4 if G > 3 else 8  # segments are whole multiples of it
+    INPUT_ROWS, INPUT_VECTORS = input_tile(G)
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
@@ -59,7 +60,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                     (w_ih, 0, G * L, I * G * L),
                     (inputs, (t0 * B + begin + n) * I, B * I, 1),
                     (steps, V, I),
-                    (INPUT_ROWS, 1, G, 1, L),
+                    (INPUT_ROWS, INPUT_VECTORS, G, 1, L),
                 )
             for s in range(steps):
                 t = t0 + s
@@ -75,7 +76,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_hh, 0, FIRST * L, H * FIRST * L),
                         (operand, 0, padded, 1),
                         (N, V, H, t % 2),
-                        (ROWS, GROUPS, FIRST, SPLIT, L),
+                        (ROWS, VECTORS, FIRST, SPLIT, L),
                     )
                 else:
                     product(
@@ -84,7 +85,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_hh, 0, FIRST * L, H * FIRST * L),
                         (state, 0, S * padded, 1),
                         (N, V, H, t % 2),
-                        (ROWS, GROUPS, FIRST, SPLIT, L),
+                        (ROWS, VECTORS, FIRST, SPLIT, L),
                     )
                 if P > 0:
                     for n in range(N):
@@ -107,7 +108,7 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                         (w_second, 0, SECOND * L, H * SECOND * L),
                         (operand, 0, padded, 1),
                         (N, V, H, t % 2),
-                        (ROWS2, GROUPS2, SECOND, SPLIT2, L),
+                        (ROWS2, VECTORS2, SECOND, SPLIT2, L),
                     )
                 for n in range(N):
                     running = t < lengths[begin + n]

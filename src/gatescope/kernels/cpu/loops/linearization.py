@@ -11,6 +11,7 @@ from functools import cache
 
 from gatescope.cells.margins import value_of
 from gatescope.cells.registry import absent
+from gatescope.kernels.cpu.layout import input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import load, store
 from gatescope.kernels.simd.margins import count_small
@@ -30,9 +31,9 @@ def make_linearization(cell, lanes, tiles, second_tiles):
         S + 2 * G,
         K + S,
     )  # derivatives of a new state; values in which small derivatives are counted
-    ROWS, GROUPS, SPLIT = tiles
-    ROWS2, GROUPS2, SPLIT2 = second_tiles
-    INPUT_ROWS = 4 if G > 3 else 8
+    ROWS, VECTORS, SPLIT = tiles
+    ROWS2, VECTORS2, SPLIT2 = second_tiles
+    INPUT_ROWS, INPUT_VECTORS = input_tile(G)
     OTHERS = int(cell.reads_others)
     FINGERPRINT = fingerprint_of(cell)
 
@@ -70,7 +71,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                 (w_ih, 0, G * L, I * G * L),
                 (x, 0, I, 1),
                 (rows, V, I),
-                (INPUT_ROWS, 1, G, 1, L),
+                (INPUT_ROWS, INPUT_VECTORS, G, 1, L),
             )
             product(
                 (rh, 0, V * FIRST * L),
@@ -78,7 +79,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                 (w_hh, 0, FIRST * L, H * FIRST * L),
                 (old, 0, S * padded, 1),
                 (rows, V, H),
-                (ROWS, GROUPS, FIRST, SPLIT, L),
+                (ROWS, VECTORS, FIRST, SPLIT, L),
             )
             if P > 0:
                 for n in range(rows):
@@ -96,7 +97,7 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                     (w_second, 0, SECOND * L, H * SECOND * L),
                     (operand, 0, padded, 1),
                     (rows, V, H),
-                    (ROWS2, GROUPS2, SECOND, SPLIT2, L),
+                    (ROWS2, VECTORS2, SECOND, SPLIT2, L),
                 )
             for n in range(rows):
                 for j in range(V):

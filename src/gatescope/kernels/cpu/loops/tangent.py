@@ -30,7 +30,7 @@ def make_tangent(cell, tiles):
     PREPARED = max(P, 1)
     OTHERS = int(cell.reads_others)
     READ = S if cell.reads_others else 1  # states that the operand has derivatives by
-    ROWS, GROUPS = tiles
+    ROWS, VECTORS = tiles
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
@@ -135,7 +135,7 @@ def make_tangent(cell, tiles):
                     (second, S * panel, L, H * L),
                     (rows, old_half, pitch, 1),
                     (M, V, H),
-                    (ROWS, GROUPS, 1, 1, L),
+                    (ROWS, VECTORS, 1, 1, L),
                 )
 
             for s in range(S):
@@ -154,7 +154,7 @@ def make_tangent(cell, tiles):
                     (matrices, s * panel, L, H * L),
                     (rows, old_half, pitch, 1),
                     (M, V, H),
-                    (ROWS, GROUPS, 1, 1, L),
+                    (ROWS, VECTORS, 1, 1, L),
                 )
                 if P > 0:
                     product(
@@ -163,7 +163,7 @@ def make_tangent(cell, tiles):
                         (second, s * panel, L, H * L),
                         (operands, 0, padded, 1),
                         (M, V, H),
-                        (ROWS, GROUPS, 1, 1, L),
+                        (ROWS, VECTORS, 1, 1, L),
                     )
             old_half, new_half = new_half, old_half
 
