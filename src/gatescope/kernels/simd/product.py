@@ -39,8 +39,9 @@ def product(typingctx, out, start, weight, x, extent, shape):
         A group is `gates` vectors one after another.
     x : (array, offset, row stride, stride of k)
     extent : (rows, groups, depth) or (rows, groups, depth, turned)
-        What there is; its vectors, groups * gates, must be a multiple of the tile's.  If `turned` is not 0, the last group is the first that
-        is done: of weights that do not fit the cache, every other product so finds those there that were used last.
+        What there is; its vectors, groups * gates, must be a multiple of the tile's.  If `turned` is not 0, the last
+        group is the first that is done: of weights that do not fit the cache, every other product so finds those there
+        that were used last.
     shape : (rows, vectors, gates, split, lanes), literal
         The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time.
     """
@@ -119,6 +120,21 @@ def sets_at_once(rows, vectors, split):
     return next((count for count in fitting if rows * vectors * count >= IN_FLIGHT), fitting[-1])
 
 
+def _put_aside(builder, vector, values):
+    """Store vectors on the stack and return where, as a pointer that LLVM cannot see through.
+
+    Else it would keep them in registers, and leave too few of these to the loop that comes next.
+    """
+    base = cgutils.alloca_once(builder, vector, size=_int(len(values)))
+    for index, value in enumerate(values):
+        builder.store(value, builder.gep(base, [_int(index)]))
+    return builder.asm(ir.FunctionType(base.type, [base.type]), "", "=r,0", [base], side_effect=False)
+
+
+def _take_back(builder, vector, base, count):
+    return [builder.load(builder.gep(base, [_int(index)])) for index in range(count)]
+
+
 def _tile(builder, vec, shape, out, start, weight, x, depth):
     """Emit the code of one tile; every base pointer and stride is an LLVM value."""
     rows, groups, gates, split = shape
@@ -145,8 +161,8 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
             result += [_call(builder, "fma", vec, [spread, w[c], row_sums[c]]) for c in range(columns)]
         return result
 
-    def loop(first, last, sets, stride):
-        """Run k from first to last in strides; set s gets every k that is s past a stride."""
+    def loop(sets, first, last):
+        """Run k from first to last in strides of `split`; set s gets every k that is s past a stride."""
         before = builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("k.head", "k.body", "k.after"))
         builder.branch(head)
@@ -159,21 +175,43 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
         builder.cbranch(builder.icmp_signed("<", k, last), body, after)
         builder.position_at_end(body)
         new = [multiply_add(phi_set, builder.add(k, _int(s))) for s, phi_set in enumerate(phis)]
-        k.add_incoming(builder.add(k, _int(stride)), builder.block)
+        k.add_incoming(builder.add(k, _int(split)), builder.block)
         for phi, value in zip(chain(*phis), chain(*new), strict=True):
             phi.add_incoming(value, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
         return phis
 
+    def left_over(accumulators, k):
+        """Return accumulators + x[:, k] * weight[k, :] if there is such a k."""
+        before = builder.block
+        with builder.if_then(builder.icmp_signed("<", k, depth)):
+            new = multiply_add(accumulators, k)
+            inside = builder.block
+        phis = [builder.phi(vector) for _ in tile_elements]
+        for phi, value, other in zip(phis, accumulators, new, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(other, inside)
+        return phis
+
     sets = [[_load(builder, at(start_base, start_row, r, c), vec, 0) for r, c in tile_elements]]
     sets += [[zero] * len(tile_elements) for _ in range(split - 1)]
     whole = builder.sub(depth, builder.srem(depth, _int(split)))
     at_once = sets_at_once(rows, columns, split)
+    aside = [None] * split
     for s in range(0, split, at_once):
-        sets[s : s + at_once] = loop(_int(s), whole, sets[s : s + at_once], split)
-    if split > 1:
-        sets[:1] = loop(whole, depth, sets[:1], 1)
+        done = loop(sets[s : s + at_once], _int(s), whole)
+        for i in range(s, s + at_once):
+            if i == 0:
+                for k in range(split - 1):
+                    done[0] = left_over(done[0], builder.add(whole, _int(k)))
+            if s + at_once < split:
+                aside[i] = _put_aside(builder, vector, done[i - s])
+            sets[i] = done[i - s]
+    sets = [
+        values if base is None else _take_back(builder, vector, base, len(values))
+        for values, base in zip(sets, aside, strict=True)
+    ]
     while len(sets) > 1:
         half = len(sets) // 2
         sets = [
