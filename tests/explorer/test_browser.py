@@ -1,7 +1,9 @@
 """The explorer in Chromium: every control, no message, no request, two widths."""
 
+import importlib.util
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,4 +306,28 @@ def test_nothing_is_cut_at_two_widths(page, width):
         assert whole <= width
         assert canvas > 0.5 * width
     finally:
+        resize(page, 1280, 1400)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_wrong(page, width, scheme):
+    """With axe-core's rules, those for WCAG 2.2 and those for good practice; two runs beside each other as well."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    if package is None:  # of it only the file of axe-core is used: it is not imported, and Playwright need not be there
+        pytest.skip("axe-playwright-python, which brings axe-core, is not installed")
+    axe = Path(package.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
+    feature = [{"name": "prefers-color-scheme", "value": scheme}]
+    resize(page, width, 1400)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
+    try:
+        page.execute_script(axe)
+        for beside in ("", "1"):
+            choose(page, "beside", beside)
+            result = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+            assert result["passes"]
+            wrong = [(rule["id"], rule["nodes"][0]["html"]) for rule in result["violations"]]
+            assert wrong == []
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         resize(page, 1280, 1400)
