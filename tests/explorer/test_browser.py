@@ -313,8 +313,9 @@ def test_nothing_is_cut_at_two_widths(page, width):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_nothing_wrong(page, width, scheme):
     """With axe-core's rules, those for WCAG 2.2 and those for good practice; two runs beside each other as well."""
+    # Of the package only the file of axe-core is used: it is not imported, and Playwright need not be there.
     package = importlib.util.find_spec("axe_playwright_python")
-    if package is None:  # of it only the file of axe-core is used: it is not imported, and Playwright need not be there
+    if package is None:
         pytest.skip("axe-playwright-python, which brings axe-core, is not installed")
     axe = Path(package.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
     feature = [{"name": "prefers-color-scheme", "value": scheme}]
