@@ -32,6 +32,24 @@ def test_settings_come_back_after_each_plot(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.parametrize("layout", ["constrained", "none", None])
+def test_a_figure_is_laid_out_once_and_stays_as_it_was(monkeypatch, tmp_path, layout):
+    figure = matplotlib.figure.Figure(layout=layout)
+    ax = figure.subplots(2, 2)[0, 0]
+    ax.set_xlabel("a label of\ntwo lines")
+    engine, place, drawings = figure.get_layout_engine(), ax.get_position(), []
+    draw = type(ax).draw
+    monkeypatch.setattr(
+        type(ax), "draw", lambda self, renderer: (drawings.append(self), draw(self, renderer))
+    )
+    files = plotting.save_figure(figure, tmp_path / "x", ("png", "svg"))
+    assert len(drawings) == 2 * 4  # once a format
+    assert figure.get_layout_engine() is engine
+    assert (ax.get_position().bounds, figure.dpi) == (place.bounds, 100)
+    assert files[0].read_bytes() == plotting.render(figure)
+    assert files[1].read_bytes() == plotting.render(figure, "svg")
+
+
 def test_matplotlib_comes_with_plotting_and_pyplot_never():
     script = (
         "import sys, gatescope; assert 'matplotlib' not in sys.modules;"

@@ -63,6 +63,7 @@ def compare(
     traces: bool = option(
         True, "Store every gate and state, the largest files.", "--traces/--no-traces", panel=OUTPUT
     ),
+    svg: bool = option(False, "Write each figure as an SVG, too.", "--svg", panel=OUTPUT),
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     form: FormatOption = "table",
@@ -138,6 +139,7 @@ def compare(
         "seed": seed,
         "units": None if drawn is None else list(drawn),
         "traces": traces,
+        "svg": svg,
         "device": device,
         "threads": threads,
     }
@@ -148,6 +150,7 @@ def compare(
         arguments=arguments,
         units=drawn,
         traces=traces,
+        svg=svg,
         progress=on_terminal(),
     )
     title, *explanation = comparison.summary().splitlines()

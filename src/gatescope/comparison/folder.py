@@ -24,7 +24,7 @@ from gatescope.reporting.text import counted, listing
 from gatescope.storage.atomic import atomic_write, check_folder
 from gatescope.storage.npz import write_npz
 
-_FORMATS = ("png", "svg")
+_FORMATS = ("png", "svg")  # of figures: what is in the page, and what is written if asked for
 _EXPLORER = "explorer.html"
 
 
@@ -56,6 +56,7 @@ def write_folder(
     arguments: Mapping[str, Any],
     units: Iterable[int] | None = None,
     traces: bool = True,
+    svg: bool = False,
     progress: bool = False,
 ) -> list[Path]:
     """Write the figures, arrays, numbers and report of a comparison; each file appears whole or not at all.
@@ -76,6 +77,8 @@ def write_folder(
     traces : bool
         Whether to store the traces, by far the largest of the files, and a page to scrub through them with where it
         holds every step (`gatescope.explore`), of the first sequence.
+    svg : bool
+        Whether to write each figure as an SVG, too; it takes as long as the PNG.
     progress : bool
         Show a progress bar on stderr.
 
@@ -108,7 +111,7 @@ def write_folder(
         saving = [pool.submit(save, file) for file, save in jobs]
         for figure in figures:
             bar.set_description(f"drawing {figure.name}")
-            files = plotting.save_figure(figure.draw(), path / figure.name, _FORMATS)
+            files = plotting.save_figure(figure.draw(), path / figure.name, _FORMATS if svg else _FORMATS[:1])
             drawn += files
             shown.append((figure.caption, files[0], figure.alternative))
             bar.update()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from gatescope.checks.numbers import check_choice, check_choices, check_number, check_type
@@ -23,6 +24,8 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+# With these, a figure to which no engine is given has none.
+_NO_LAYOUT = {"figure.autolayout": False, "figure.constrained_layout.use": False}
 
 
 def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
@@ -45,10 +48,38 @@ def render(fig: Figure, format: str = "png", *, dpi: float = 150) -> bytes:
     check_type("fig", fig, Figure, advice="give a matplotlib Figure; of axes, ax.figure")
     check_choice("format", format, _METADATA)
     check_number("dpi", dpi, least=10, most=2400)
+    with _laid_out(fig, dpi):
+        return _rendered(fig, format, dpi)
+
+
+def _rendered(fig: Figure, format: str, dpi: float) -> bytes:
+    """Return the bytes of a figure that is laid out."""
     stream = io.BytesIO()
-    with style(), _same_layout(fig):
-        fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
+    fig.savefig(stream, format=format, dpi=dpi, metadata=_METADATA[format])
     return _with_stable_clips(stream.getvalue()) if format == "svg" else stream.getvalue()
+
+
+@contextmanager
+def _laid_out(fig: Figure, dpi: float) -> Iterator[None]:
+    """Lay a figure out for so many pixels per inch, once for all formats.
+
+    Matplotlib does that anew for every file, and draws the figure once more than it writes it.
+    """
+    engine, before = fig.get_layout_engine(), fig.get_dpi()
+    with style(), _same_layout(fig), rc_context(_NO_LAYOUT):
+        try:
+            if engine is not None and fig.axes:
+                fig.set_dpi(dpi)
+                for ax in fig.axes:  # as a drawing does before it lays anything out
+                    ax.apply_aspect()
+                engine.execute(fig)
+                fig.set_dpi(before)
+                # Not "none", which is an engine that does nothing, but costs a drawing all the same.
+                fig.set_layout_engine(None)
+            yield
+        finally:
+            fig.set_dpi(before)
+            fig.set_layout_engine(engine)
 
 
 def _with_stable_clips(svg: bytes) -> bytes:
@@ -124,7 +155,10 @@ def save_figure(
     """
     formats = check_choices("formats", formats, _METADATA)
     stem = as_path(path_without_suffix, "path_without_suffix")
-    rendered = [(Path(f"{stem}.{name}"), render(fig, name, dpi=dpi)) for name in formats]
+    check_type("fig", fig, Figure, advice="give a matplotlib Figure; of axes, ax.figure")
+    check_number("dpi", dpi, least=10, most=2400)
+    with _laid_out(fig, dpi):
+        rendered = [(Path(f"{stem}.{name}"), _rendered(fig, name, dpi)) for name in formats]
     for path, data in rendered:
         with atomic_write(path) as stream:
             stream.write(data)
