@@ -110,7 +110,7 @@ def product(typingctx, out, start, weight, x, extent, shape):
     return types.void(out, start, weight, x, extent, shape), codegen
 
 
-def sets_at_once(rows, vectors, split):
+def sets_at_once(rows: int, vectors: int, split: int) -> int:
     """Return how many of `split` sets of accumulators a tile works on at once: as few as keep the units busy."""
     fitting = [
         count
