@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,23 @@ def chromium() -> Iterator[Any]:
         browser.quit()
 
 
+def _descendants(process: int) -> list[int]:
+    """Return the processes that this one has started, and those that they have: a browser is many."""
+    parents: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            fields = file.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(file.parent.name))
+    found, open_ones = [], [process]
+    while open_ones:
+        open_ones += (started := parents.get(open_ones.pop(), []))
+        found += started
+    return found
+
+
 def measure(path: Path, page: dict[str, str]) -> dict[str, Any]:
     """Return seconds until the page is ready and until a pan is shown, in a browser of its own."""
-    with chromium() as browser, machine.others_share() as others:
+    with chromium() as browser, machine.others_share(lambda: _descendants(os.getpid())) as others:
         begin = time.perf_counter()
         browser.get(path.as_uri())
         waiting = f"while (!({page['ready']})) {_FRAME}; {_FRAME}; done();"

@@ -76,6 +76,34 @@ def horizons(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def explorer(data: dict[str, Any]) -> str:
+    """Return the pages of `benchmarks.explorer`: bold where ours passes a limit."""
+    limits = data["limits"]
+
+    def time(row: dict[str, Any], name: str, factor: float, unit: str) -> str:
+        text = f"{factor * row[name]:.3g} {unit}"
+        missed = row["title"].startswith("gatescope") and row[name] > limits[name]
+        return f"**{text}** (missed)" if missed else text
+
+    ready, pan = f"{limits['ready_seconds']:g} s", f"{1000 * limits['pan_seconds']:.3g} ms"
+    lines = [
+        f"| page | size | ready (< {ready}) | a pan (< {pan}) |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in data["rows"]:
+        title = f"*{row['title']}*" if row["others_share"] > machine.DISTURBED else row["title"]
+        cells = time(row, "ready_seconds", 1, "s"), time(row, "pan_seconds", 1000, "ms")
+        lines.append(f"| {title} | {row['bytes'] / 1e6:.1f} MB | {' | '.join(cells)} |")
+    source = data["provenance"]
+    lines += [
+        "",
+        "Chaotic are recurrent weights five times as large. A frame takes 16.7 ms, and a pan whole ones; medians of "
+        f"{data['rows'][0]['rounds']} browsers and 30 pans in each. A row in italics was disturbed by other processes. "
+        f"{source['cpu']}, {source['cores']} cores, {source['date']}.",
+    ]
+    return "\n".join(lines)
+
+
 def second_thread(data: dict[str, Any]) -> str:
     """Return what of `benchmarks.horizons` decides how a second thread is used on one sequence."""
     lines = [

@@ -29,6 +29,7 @@ GPU_RESULTS = RESULTS.with_name("gpu.json")
 NOTES = Path(__file__).parent / "README.md"
 LYAPUNOV_RESULTS, HORIZONS_RESULTS = RESULTS.with_name("lyapunov.json"), RESULTS.with_name("horizons.json")
 TRAINING_RESULTS, LEARNING_RESULTS = RESULTS.with_name("training.json"), RESULTS.with_name("learning.json")
+EXPLORER_RESULTS = RESULTS.with_name("explorer.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
 
@@ -165,6 +166,10 @@ def _learning(path: Path) -> str:
     return _from(path, measure_tables.learning_results)
 
 
+def _explorer(path: Path) -> str:
+    return _from(path, measure_tables.explorer)
+
+
 def _measurements(_: Path) -> str:
     """Return the table of measurements, from the registry that also makes the commands."""
     rows = [
@@ -188,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--horizons-results", type=Path, default=HORIZONS_RESULTS)
     parser.add_argument("--training-results", type=Path, default=TRAINING_RESULTS)
     parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
+    parser.add_argument("--explorer-results", type=Path, default=EXPLORER_RESULTS)
     parser.add_argument("--claims-results", type=Path, default=claims_table.RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     parser.add_argument(
@@ -215,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
         (speed, options.training_results, _training, "benchmarks.training", *markers("training")),
         (speed, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
+        (speed, options.explorer_results, _explorer, "benchmarks.explorer", *markers("explorer")),
     )
     pages: dict[Path, str] = {}
     for page, results, make, command, begin, end in parts:

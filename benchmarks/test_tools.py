@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import cold_start, floor, table, timing
+from benchmarks import cold_start, floor, measure_tables, table, timing
 from benchmarks.results_file import ResultsFile, write_results
 from benchmarks.rows import FORWARD, ROWS, TRAIN, select
 
@@ -152,6 +152,18 @@ def test_a_cold_start_that_was_disturbed_is_not_committed(
     assert committed.read_text() == "{}"
     beside = json.loads((tmp_path / "cold_start.disturbed.json").read_text())
     assert beside["others_share"]["first compare"] == 0.3
+
+
+def test_the_explorers_table_says_what_was_missed_by_our_page_alone():
+    row = {"bytes": 2e6, "ready_seconds": 3.0, "pan_seconds": 0.02, "others_share": 0.0, "rounds": 3}
+    data = {
+        "limits": {"ready_seconds": 2.5, "pan_seconds": 0.033},
+        "provenance": {"cpu": "a", "cores": 2, "date": "b"},
+        "rows": [{**row, "title": "gatescope, x"}, {**row, "title": "Bokeh, x", "others_share": 0.9}],
+    }
+    lines = measure_tables.explorer(data).splitlines()
+    assert "| gatescope, x | 2.0 MB | **3 s** (missed) | 20 ms |" in lines
+    assert "| *Bokeh, x* | 2.0 MB | 3 s | 20 ms |" in lines
 
 
 def test_table_goes_between_the_markers() -> None:

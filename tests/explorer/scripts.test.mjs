@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import vm from "node:vm";
 
 const FOLDER = new URL("../../src/gatescope/explorer/scripts/", import.meta.url);
-const NAMES = ["decode", "columnsOf", "unpack", "settled", "fragment", "fromFragment", "windowOf", "zoomed", "panned", "stepped",
+const NAMES = ["decode", "columnsOf", "columnsOfAll", "endsOf", "unpack", "settled", "fragment", "fromFragment", "windowOf", "zoomed", "panned", "stepped",
   "unitOrder", "coloring", "ticks", "format", "Pen", "equationLines", "timeConstant", "histogram", "TABLES"];
 const files = ["data", "view", "draw", "panels", "numbers"].map((name) => readFileSync(new URL(`${name}.js`, FOLDER), "utf8"));
 const page = vm.runInNewContext(`${files.join("\n")};({ ${NAMES.join(", ")} })`,
@@ -55,6 +55,23 @@ test("a column is the mean, the least and the greatest of all its steps, at ever
       }
     }
   }
+});
+
+test("a window that moves has the columns that it would have alone", async () => {
+  const steps = 2003, wave = (s, t) => Math.round(100 * Math.sin(t * (s + 1) * 0.37)) / 100;
+  const made = await rowOf(Array.from({ length: 3 }, (_, s) => Array.from({ length: steps }, (_, t) => (t % 977 ? wave(s, t) : NaN))));
+  const moves = [[0, 500], [40, 540], [31, 531], [900, 1400], [1503, 2003], [1400, 1900], [1400, 1905], [0, 2003], [700, 760], [707, 767], [0, 500]];
+  for (const how of ["mean", "min", "max"]) {
+    for (const [first, last] of moves) {
+      const window = page.windowOf({ first, last }, 70, 1), { values, stride } = page.columnsOfAll(made, window, how, "shown");
+      for (let k = 0; k < 3; k++) {
+        const seen = values.subarray(k * stride, k * stride + window.columns);
+        assert.deepEqual(Array.from(seen), Array.from(page.columnsOf(made, k, window, how)), `${how} of ${first} to ${last}`);
+      }
+    }
+  }
+  const all = page.windowOf({ first: 0, last: steps }, 70, 1), [low, high] = page.endsOf(made, 1, all, (value) => value);
+  assert.ok(Math.abs(low + 1) < 1e-6 && Math.abs(high - 1) < 1e-6);
 });
 
 test("of stored runs the last, shorter one counts for its steps", async () => {
@@ -112,9 +129,12 @@ test("zoom keeps the step that it is at, and a step outside is brought inside", 
   assert.deepEqual([early.first, early.last, early.step], [0, 200, 3]);
 });
 
+// A table of one row that has room for two columns more, whose numbers are not shown.
+const tableOf = (shown) => ({ values: Float64Array.from([...shown, 99, 99]), stride: shown.length + 2, count: shown.length });
+
 test("what is of one name has one range in the runs that are shown together", () => {
   const other = { ...view, rows: [{ ...view.rows[1], coding: { ...LINEAR, low: -3 } }] }, colors = { theme: "light" };
-  const range = (row, shown, more) => page.coloring(row, Float64Array.from(shown), { state: { scale: "value", ...more }, views: [view, other], colors });
+  const range = (row, shown, more) => page.coloring(row, tableOf(shown), null, { state: { scale: "value", ...more }, views: [view, other], colors });
   assert.deepEqual(plain(range(view.rows[1], [])), { low: -3, high: 3, table: 2 });
   assert.deepEqual(plain(range(view.rows[0], [])), { low: 0, high: 1, table: 1 });
   assert.deepEqual(plain(range(view.rows[0], [], { scale: "odds" })), { low: -12, high: 12, table: 1 });
@@ -155,9 +175,12 @@ test("an SVG holds texts as texts", () => {
   const pen = new page.Pen({ style: {}, getContext: () => context }, 10, 20, "#fff", parts);
   pen.text('<b>&"\u0001', 1, 2, "#000");
   pen.line([[0, 0], [1, 1], [2, NaN], [3, 4]], "#000");
-  pen.boxes([[0, 1, 2, 3], [4, NaN, 2, NaN]], "#000");
-  const [, words, line, boxes] = parts;
+  pen.boxes([[0, 1, 2, 3]], "#000");
+  pen.band([1, NaN, 2, 3], [5, NaN, 6, 7], 0, 10, "#000", 0.5); // broken where there is no number
+  const [, words, line, boxes, band] = parts;
   assert.ok(words.includes("&lt;b&gt;&amp;&quot;\ufffd"));
   assert.ok(line.includes('d="M0.00 0.00L1.00 1.00M3.00 4.00"'));
   assert.ok(boxes.includes('d="M0 1h2v3h-2z"'));
+  const corners = ["M0.00 1.00L10.00 1.00L10.00 5.00L0.00 5.00", "M20.00 2.00L30.00 2.00L30.00 3.00L40.00 3.00L40.00 7.00L30.00 7.00L30.00 6.00L20.00 6.00"];
+  assert.ok(band.includes(`d="${corners.join("")}"`));
 });

@@ -3,7 +3,7 @@
 const source = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const form = find("controls").elements, stage = find("stage");
-const TABLES = source.colors;
+const TABLES = Object.fromEntries(Object.entries(source.colors).map(([name, table]) => [name, Uint32Array.from(table)]));
 const look = () => {
   const style = getComputedStyle(document.documentElement), names = ["ink", "quiet", "paper", "alarm", "rule"];
   const colors = names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]);
@@ -23,7 +23,9 @@ function draw() {
     side.plan = layout(view, side.state, side.find(".panels").clientWidth);
     const pen = new Pen(canvas, side.plan.width, side.plan.height, colors.paper);
     side.window = paint(pen, side, sides, colors);
-    showNumbers(side.find, view, side.state);
+    const place = `${side.state.unit} ${side.state.step}`; // which a pan leaves as they are
+    if (side.place !== place) showNumbers(side.find, view, side.state);
+    side.place = place;
     const { every, first, last } = side.window, { name, coding } = gateOf(view, state.gate);
     const part = `steps ${format(first)} to ${format(Math.min(last, view.steps) - 1)} of ${format(view.steps)}`;
     const holds = `a column holds ${every === 1 ? "one step" : `${format(every)} steps`}`;

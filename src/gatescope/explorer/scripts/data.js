@@ -47,6 +47,36 @@ function columns(row, series, window, how, out) {
 
 const columnsOf = (row, series, window, how) => columns(row, series, window, how, new Float64Array(window.columns));
 
+// Return the columns of all series of a row, `stride` numbers from one series to the next.  `place` names a window that
+// moves: of what it showed before, only the columns that are new are computed.
+function columnsOfAll(row, window, how, place) {
+  const { first, every, columns: count } = window, old = row[place];
+  const fits = old?.how === how && old.every === every && count <= old.stride, stride = fits ? old.stride : count + 8;
+  const values = fits ? old.values : new Float64Array(row.series * stride), far = fits ? (first - old.first) / every : 0;
+  // Of the columns those from `from` to before `to` were there, `far` columns further on.
+  const from = Math.max(0, -far), to = fits ? Math.max(from, Math.min(count, old.count - far)) : from;
+  if (far && to > from) values.copyWithin(from, from + far);
+  for (let k = 0; k < row.series; k++) {
+    for (const [a, b] of to > from ? [[0, from], [to, count]] : [[0, count]]) {
+      const part = { first: first + a * every, every, columns: b - a }, begin = k * stride;
+      if (b > a) columns(row, k, part, how, values.subarray(begin + a, begin + b));
+    }
+  }
+  return (row[place] = { how, every, first, count, stride, values });
+}
+
+// Return the least and the greatest number of a series over the columns of the whole run, found once.
+function endsOf(row, series, all, turn) {
+  const key = `${series} ${all.every} ${turn === odds}`;
+  row.ends ??= new Map();
+  if (!row.ends.has(key)) {
+    const known = ["min", "max"].flatMap((how) => Array.from(columnsOf(row, series, all, how), turn));
+    const finite = known.filter(Number.isFinite);
+    row.ends.set(key, [Math.min(...finite), Math.max(...finite)]);
+  }
+  return row.ends.get(key);
+}
+
 // Return the mean of what codes stand for; of the last run, which may be shorter, a part is missing.
 function mean(codes, values, from, to, missing) {
   let total = -missing * values[codes[to - 1]];

@@ -12,10 +12,12 @@ function svg(name, attributes, inside = "") {
   return `<${name}${said.join("")}>${inside}</${name}>`;
 }
 
+const BARS = { values: Float64Array.from({ length: UNKNOWN }, (_, k) => k), stride: 0, count: UNKNOWN, rows: [0] };
+
 class Pen {
   constructor(canvas, width, height, paper, parts = null) {
-    const ratio = devicePixelRatio;
-    Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+    const ratio = devicePixelRatio, size = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
+    if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size); // which takes memory
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     Object.assign(this, { context: canvas.getContext("2d"), parts });
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -27,7 +29,27 @@ class Pen {
     Object.assign(this.context, { fillStyle: fill, globalAlpha: opacity });
     for (const [x, y, width, height] of boxes) this.context.fillRect(x, y, width, height);
     const outline = ([x, y, width, height]) => `M${x} ${y}h${width}v${height}h${-width}z`;
-    this.parts?.push(svg("path", { d: boxes.filter(([, y]) => y === y).map(outline).join(""), fill, opacity }));
+    this.parts?.push(svg("path", { d: boxes.map(outline).join(""), fill, opacity }));
+  }
+
+  // Fill columns, each `size` wide from x on, between two edges where these are numbers: one outline is far quicker
+  // than a box a column.
+  band(tops, bottoms, x, size, fill, opacity) {
+    const { context, parts } = this, count = tops.length;
+    Object.assign(context, { fillStyle: fill, globalAlpha: opacity });
+    context.beginPath();
+    let d = "";
+    const to = (k, y, move = "L") => {
+      context[move === "M" ? "moveTo" : "lineTo"](x + k * size, y);
+      if (parts) d += `${move}${(x + k * size).toFixed(2)} ${y.toFixed(2)}`;
+    };
+    for (let first = 0, last; first < count; first = last + 1) {
+      for (last = first; last < count && tops[last] === tops[last];) last++;
+      for (let k = first; k < last; k++) to(k, tops[k], k > first ? "L" : "M"), to(k + 1, tops[k]);
+      for (let k = last - 1; k >= first; k--) to(k + 1, bottoms[k]), to(k, bottoms[k]);
+    }
+    context.fill();
+    parts?.push(svg("path", { d, fill, opacity }));
   }
 
   // Draw a line through points [x, y], which is broken where y is no number.
@@ -56,13 +78,15 @@ class Pen {
     this.parts?.push(svg("text", { x, y, fill, ...look }, escaped(words)));
   }
 
-  // Draw values, `count` in each row, into a box: each in its color of a table of 256 from low to high.
-  image(values, count, { low, high, table }, x, y, width, height) {
-    const image = new ImageData(count, values.length / count), pixels = new Uint32Array(image.data.buffer);
+  // Draw rows of a table, `count` values of each, into a box: each in its color of 256 from low to high.
+  image({ values, stride, count, rows }, { low, high, table, turn }, x, y, width, height) {
+    const image = new ImageData(count, rows.length), pixels = new Uint32Array(image.data.buffer);
     const scale = UNKNOWN / (high - low), canvas = document.createElement("canvas");
-    for (let k = 0; k < pixels.length; k++) {
-      const place = (values[k] - low) * scale;
-      pixels[k] = table[place < 0 ? 0 : place >= UNKNOWN ? UNKNOWN - 1 : place === place ? place | 0 : UNKNOWN];
+    for (let row = 0, k = 0; row < rows.length; row++) {
+      for (let from = rows[row] * stride, end = from + count; from < end; from++, k++) {
+        const place = ((turn ? turn(values[from]) : values[from]) - low) * scale;
+        pixels[k] = table[place < 0 ? 0 : place >= UNKNOWN ? UNKNOWN - 1 : place === place ? place | 0 : UNKNOWN];
+      }
     }
     Object.assign(canvas, { width: image.width, height: image.height });
     canvas.getContext("2d").putImageData(image, 0, 0);

@@ -37,14 +37,15 @@ function layout(view, state, width) {
 // Return what is of the same name as a row in all views that are shown: these have one range.
 const twins = (row, views) => views.flatMap(rowsOf).filter(({ name, unit }) => name === row.name && unit === row.unit);
 
-// Return what the colors of a row go from and to, and which; `shown` are the values in the columns.
-function coloring(row, shown, { state, views, colors }) {
+// Return what the colors of a row go from and to, and which; `shown` has the values in the columns.
+function coloring(row, shown, turn, { state, views, colors }) {
   const codings = twins(row, views).map(({ coding }) => coding), bounded = isGate(row) && state.scale === "value";
   let low = bounded ? 0 : Math.min(...codings.map((coding) => coding.low));
   let high = bounded ? 1 : Math.max(...codings.map((coding) => coding.high));
   const signed = !isGate(row) && low < 0 && high > 0;
   if (state.contrast === "middle") {
-    const known = shown.filter((value) => value === value).sort(), end = known.length - 1;
+    const { values, stride, count } = shown, seen = values.filter((value, k) => value === value && k % stride < count);
+    const known = (turn ? seen.map(turn) : seen).sort(), end = known.length - 1;
     if (end >= 0) [low, high] = [known[Math.floor(0.02 * end)], known[Math.ceil(0.98 * end)]];
   }
   if (signed) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
@@ -55,18 +56,17 @@ function coloring(row, shown, { state, views, colors }) {
 // Draw a row of pixels a unit, in the order that is asked for, and above it the bar of colors.
 function drawMap({ row, y, height, whole, units }, frame) {
   const { pen, state, order, inner, colors: { alarm, quiet } } = frame, window = whole ? frame.all : frame.window;
-  const series = row.series === order.length ? order : Array.from({ length: row.series }, (_, k) => k);
-  const count = window.columns, values = new Float64Array(series.length * count);
-  series.forEach((k, at) => columns(row, k, window, state.how, values.subarray(at * count, (at + 1) * count)));
-  const asOdds = isGate(row) && state.scale === "odds", drawn = asOdds ? values.map(odds) : values;
-  const color = coloring(row, drawn, frame), { low, high, table } = color;
-  pen.image(drawn, count, color, LEFT, y, inner, height);
+  const rows = row.series === order.length ? order : Array.from({ length: row.series }, (_, k) => k);
+  const turn = isGate(row) && state.scale === "odds" ? odds : null;
+  const shown = { ...columnsOfAll(row, window, state.how, whole ? "overview" : "shown"), rows };
+  const color = coloring(row, shown, turn, frame), { low, high, table } = color;
+  pen.image(shown, { ...color, turn }, LEFT, y, inner, height);
   if (whole) return;
   const [least, most] = [low, high].map((end) => format(end, (high - low) / 100)), end = LEFT + inner;
-  const bar = end - 7 * most.length - 64, bars = Float64Array.from({ length: UNKNOWN }, (_, k) => k);
+  const bar = end - 7 * most.length - 64;
   pen.text(most, end, y - 5, quiet, AT_END);
-  pen.image(bars, UNKNOWN, { low: 0, high: UNKNOWN, table }, bar, y - 14, 60, 9);
-  pen.text(asOdds && inner > 450 ? `log-odds ${least}` : least, bar - 4, y - 5, quiet, AT_END);
+  pen.image(BARS, { low: 0, high: UNKNOWN, table }, bar, y - 14, 60, 9);
+  pen.text(turn && inner > 450 ? `log-odds ${least}` : least, bar - 4, y - 5, quiet, AT_END);
   if (!units) return;
   const ends = state.order === "index" ? ["0", `${order.length - 1}`] : ["most", "least"];
   const middle = y + ((order.indexOf(state.unit) + 0.5) / order.length) * height;
@@ -77,10 +77,9 @@ function drawMap({ row, y, height, whole, units }, frame) {
 
 // Return the least and the greatest value of curves over the whole run.
 function extremes(curves, turn, { views, all }) {
-  const ends = (row, series) => ["min", "max"].flatMap((how) => Array.from(columnsOf(row, series, all, how), turn));
-  const values = curves.flatMap((curve) => twins(curve.row, views).flatMap((row) => ends(row, curve.series)));
-  const known = values.filter(Number.isFinite), low = Math.min(...known), high = Math.max(...known);
-  return high > low ? [low, high] : known.length ? [low - 0.5, low + 0.5] : [-1, 1];
+  const ends = curves.flatMap((curve) => twins(curve.row, views).map((row) => endsOf(row, curve.series, all, turn)));
+  const low = Math.min(...ends.map(([least]) => least)), high = Math.max(...ends.map(([, most]) => most));
+  return high > low ? [low, high] : high === low ? [low - 0.5, low + 0.5] : [-1, 1];
 }
 
 // Draw curves, and of columns of several steps a band from the least to the greatest.
@@ -98,10 +97,7 @@ function drawLines({ curves, bounded, y, height, title }, frame) {
   let right = LEFT + 16 + 7 * title.length;
   for (const { row, series, color, name, dash } of curves) {
     const tone = color === "ink" ? ink : color, values = (how) => columnsOf(row, series, window, how).map(up);
-    if (window.every > 1) {
-      const bottom = values("min");
-      pen.boxes(Array.from(values("max"), (top, k) => [LEFT + k * size, top, size, bottom[k] - top]), tone, 0.25);
-    }
+    if (window.every > 1) pen.band(values("max"), values("min"), LEFT, size, tone, 0.25);
     const points = Array.from(values(state.how), (level, k) => [LEFT + (k + 0.5) * size, level]);
     pen.line(points, tone, { width, dash: window.every > 1 ? [] : dash });
     if (!name) continue;
