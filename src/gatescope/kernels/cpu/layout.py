@@ -136,13 +136,13 @@ def tile_for(
 
     A step of k takes a tile as long as the slowest of three: its multiply-adds, on two units; its loads of x and of
     weights, two a cycle, of weights that are not `small` one; and the latency of an addition, 4 cycles, shared by the
-    sets of accumulators that are worked on at once.
+    sets of accumulators that are worked on at once.  The loop itself adds half a cycle.
     """
 
     def cycles(tile_rows: int, columns: int) -> float:
         at_once = sets_at_once(tile_rows, columns, split)
         loads = tile_rows + columns * (1 if small else 2)
-        return max(tile_rows * columns / 2, loads / 2, 4 / at_once)
+        return max(tile_rows * columns / 2, loads / 2, 4 / at_once) + 0.5
 
     def all_cycles(tile: tuple[int, int]) -> float:
         whole, left = divmod(rows, tile[0])
