@@ -4,13 +4,20 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope import plotting
-from gatescope.cli import main
+from gatescope.cli import main, plots
+from gatescope.comparison import folder
 
 
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(main.app, [str(a) for a in arguments])
+
+
+@pytest.fixture(autouse=True)
+def drawn_here(monkeypatch):
+    """Draw figures in this process, which is the tests' own: others would begin with pytest."""
+    monkeypatch.setattr(plots, "check_threads", lambda threads: 1)
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +32,7 @@ def render_only(monkeypatch, blank):
 
     Laying out and rendering take seconds a command, and the figures have tests of their own.
     """
-    save = plotting.save_figure
+    save, drawn = plotting.save_figure, folder.draw
 
     def only(*names):
         def save_figure(figure, path, formats):
@@ -36,7 +43,15 @@ def render_only(monkeypatch, blank):
                 file.write_bytes(blank[format])
             return files
 
+        def draw(figure, formats):
+            return (
+                drawn(figure, formats)
+                if figure.name in names
+                else ({name: blank[name] for name in formats}, [])
+            )
+
         monkeypatch.setattr(plotting, "save_figure", save_figure)
+        monkeypatch.setattr(folder, "draw", draw)
 
     return only
 

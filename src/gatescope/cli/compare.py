@@ -31,7 +31,7 @@ from gatescope.cli.options import (
 )
 from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import whole_numbers
-from gatescope.cli.plots import check_plotting
+from gatescope.cli.plots import check_plotting, drawn_beside
 from gatescope.cli.scale import fed_to
 from gatescope.errors import ShapeError
 from gatescope.reporting.terminal import echo, list_files, on_terminal, print_table
@@ -77,7 +77,7 @@ def compare(
     check_plotting()
     from gatescope.comparison.compare import compare as run_comparison
     from gatescope.comparison.compare import parts_compared
-    from gatescope.comparison.folder import file_names, write_folder
+    from gatescope.comparison.folder import draw, file_names, write_folder
     from gatescope.reporting.text import byte_count
 
     check_device_options(device, threads)
@@ -106,53 +106,55 @@ def compare(
     note(notes)
     fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
     echo(reading)
-    comparison = run_comparison(
-        models,
-        {label: own.values for label, own in fed.items()},
-        lengths=inputs.lengths,
-        seed=seed,
-        device=device,
-        threads=threads,
-        progress=on_terminal(),
-    )
-    of_part = {
-        part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
-        for label in models
-        for part in parts_compared({label: models[label]})
-    }
-    measured = (
-        dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
-    )
-    comparison = dataclasses.replace(comparison, cells=tuple(measured))
-    if len({str(own.provenance) for own in fed.values()}) == 1:
-        comparison = next(iter(fed.values())).kept_with(comparison)
-    arguments = {
-        **dataclasses.asdict(network),
-        **dataclasses.asdict(series),
-        "hidden_size": (network.hidden_size or DEFAULT_UNITS) if fresh else None,
-        "init": (network.init or DEFAULT_INIT) if fresh else None,
-        "layer": network.layer if weights else None,
-        "inputs": None if series.inputs is None else str(series.inputs),
-        "steps": series.steps,
-        "weights": [str(file) for file in weights or []],
-        "cells": list(by_label),
-        "seed": seed,
-        "units": None if drawn is None else list(drawn),
-        "traces": traces,
-        "svg": svg,
-        "device": device,
-        "threads": threads,
-    }
-    files = write_folder(
-        comparison,
-        out,
-        source=inputs.source,
-        arguments=arguments,
-        units=drawn,
-        traces=traces,
-        svg=svg,
-        progress=on_terminal(),
-    )
+    with drawn_beside(draw, threads) as beside:
+        comparison = run_comparison(
+            models,
+            {label: own.values for label, own in fed.items()},
+            lengths=inputs.lengths,
+            seed=seed,
+            device=device,
+            threads=threads,
+            progress=on_terminal(),
+        )
+        of_part = {
+            part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
+            for label in models
+            for part in parts_compared({label: models[label]})
+        }
+        measured = (
+            dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
+        )
+        comparison = dataclasses.replace(comparison, cells=tuple(measured))
+        if len({str(own.provenance) for own in fed.values()}) == 1:
+            comparison = next(iter(fed.values())).kept_with(comparison)
+        arguments = {
+            **dataclasses.asdict(network),
+            **dataclasses.asdict(series),
+            "hidden_size": (network.hidden_size or DEFAULT_UNITS) if fresh else None,
+            "init": (network.init or DEFAULT_INIT) if fresh else None,
+            "layer": network.layer if weights else None,
+            "inputs": None if series.inputs is None else str(series.inputs),
+            "steps": series.steps,
+            "weights": [str(file) for file in weights or []],
+            "cells": list(by_label),
+            "seed": seed,
+            "units": None if drawn is None else list(drawn),
+            "traces": traces,
+            "svg": svg,
+            "device": device,
+            "threads": threads,
+        }
+        files = write_folder(
+            comparison,
+            out,
+            source=inputs.source,
+            arguments=arguments,
+            units=drawn,
+            traces=traces,
+            svg=svg,
+            executor=beside(),
+            progress=on_terminal(),
+        )
     title, *explanation = comparison.summary().splitlines()
     print_table(comparison.table()._replace(title=f"{inputs.source}: {title}"), explanation)
     list_files(files, out)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,11 +27,27 @@ CLOSE_UP = 300  # steps: few enough to see each
 TEXT_CLOSE_UP = 80  # of a text: few enough to read it
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What makes a figure of a size, in inches, when it is called; another process can be given it."""
+
+    width: float
+    height: float
+    draw: Callable[..., Any]
+
+    def __call__(self) -> Figure:
+        with plotting.style():
+            figure = plotting.new_figure(self.width, self.height)
+            figure.set_dpi(DPI)
+            self.draw(fig=figure)
+        return figure
+
+
 class ReportFigure(NamedTuple):
     """A figure to be drawn: its file's stem, how, its caption (heading first), and a text in its place."""
 
     name: str
-    draw: Callable[[], Figure]
+    draw: Drawing
     caption: str
     alternative: str
 
@@ -73,24 +90,12 @@ def figures_of(
     return figures
 
 
-def _drawing(width: float, height: float, draw: Callable[[Figure], Any]) -> Callable[[], Figure]:
-    """Return what makes a figure of a size, in inches, and draws into it."""
-
-    def drawn() -> Figure:
-        with plotting.style():
-            figure = plotting.new_figure(width, height)
-            figure.set_dpi(DPI)
-            draw(figure)
-        return figure
-
-    return drawn
+def _draw_decay(flows: Sequence[GradientFlow], labels: Sequence[str], fig: Figure) -> None:
+    plotting.plot_gradient_flow(flows, labels=labels, ax=fig.add_subplot())
 
 
 def _decay(comparison: Comparison, source: str) -> ReportFigure:
-    def draw(figure: Figure) -> None:
-        flows = [cell.flow for cell in comparison]
-        plotting.plot_gradient_flow(flows, labels=list(comparison.labels), ax=figure.add_subplot())
-
+    flows = [cell.flow for cell in comparison]
     first = comparison.cells[0]
     band = ""
     if first.trace.lengths.size > 1:
@@ -98,7 +103,7 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
         band = f"A line is the median of the {count} sequences, its band from the least to the greatest. "
     return ReportFigure(
         "gradient_flow",
-        _drawing(7.2, 4.6, draw),
+        Drawing(7.2, 4.6, partial(_draw_decay, flows, list(comparison.labels))),
         f"How fast the gradient decays over {source}\n"
         "The norm of the gradient of the last state with respect to the state so many steps back, h and c of an LSTM "
         f"and all layers of a model together, in powers of ten: the gradient of {direction(first.flow)}. "
@@ -109,6 +114,10 @@ def _decay(comparison: Comparison, source: str) -> ReportFigure:
     )
 
 
+def _draw_inputs(trace: Trace, fig: Figure) -> None:
+    plotting.plot_inputs(trace, ax=fig.add_subplot())
+
+
 def _inputs(comparison: Comparison, source: str) -> ReportFigure:
     first = comparison.cells[0]
     trace = next(iter(first.parts.values()))[0]
@@ -116,26 +125,31 @@ def _inputs(comparison: Comparison, source: str) -> ReportFigure:
     whose = "" if shared else f" of the {first.label}"
     return ReportFigure(
         "inputs",
-        _drawing(7.2, 2.6, lambda figure: plotting.plot_inputs(trace, ax=figure.add_subplot())),
+        Drawing(7.2, 2.6, partial(_draw_inputs, trace)),
         f"The inputs{whose}: {source}{_which_sequence(trace)}\nWhat the cells ran over.",
         "Line plot of the inputs against the step.",
     )
 
 
+def _grid(count: int) -> tuple[int, int]:
+    """Return the rows and columns of so many panels."""
+    columns = min(2, count)
+    return -(-count // columns), columns
+
+
+def _draw_saturation(gated: Mapping[str, Saturation], fig: Figure) -> None:
+    for index, (label, counts) in enumerate(gated.items(), start=1):
+        ax = fig.add_subplot(*_grid(len(gated)), index)
+        plotting.plot_saturation(counts, ax=ax)
+        if label != counts.cell:  # the legend names the cell
+            ax.set_title(plain_text(label))
+
+
 def _saturation(gated: dict[str, Saturation]) -> ReportFigure:
-    columns = min(2, len(gated))
-    rows = -(-len(gated) // columns)
-
-    def draw(figure: Figure) -> None:
-        for index, (label, counts) in enumerate(gated.items(), start=1):
-            ax = figure.add_subplot(rows, columns, index)
-            plotting.plot_saturation(counts, ax=ax)
-            if label != counts.cell:  # the legend names the cell
-                ax.set_title(plain_text(label))
-
+    rows, columns = _grid(len(gated))
     return ReportFigure(
         "saturation",
-        _drawing(4.8 * columns, 5.0 * rows, draw),
+        Drawing(4.8 * columns, 5.0 * rows, partial(_draw_saturation, gated)),
         "How often gates are shut and open\n"
         "A mark a unit and gate: the fraction of steps at which it is shut (across) and open (up). A unit on "
         "the diagonal is always one or the other; one at the origin never is.",
@@ -158,16 +172,13 @@ def _trajectories(label: str, trace: Trace, stem: str, units: tuple[int, ...] | 
     of_text = "inputs_text" in trace.provenance  # whose characters are on the axis
     panels = len(gate_names(trace)) + len(trace.state_names) + (not of_text)
 
-    def draw(first: int, figure: Figure) -> None:
-        shown = slice(first, None)
-        plotting.plot_gate_trajectories(trace, units=chosen, steps=shown, inputs=not of_text, fig=figure)
-
+    draw = partial(plotting.plot_gate_trajectories, trace, units=chosen, inputs=not of_text)
     listed = ("unit " if len(chosen) == 1 else "units ") + ", ".join(map(str, chosen))
     some, which = counted(len(chosen), "unit"), _which_sequence(trace)
     figures = [
         ReportFigure(
             f"trajectories_{stem}",
-            _drawing(7.2, 1.1 + 1.15 * panels, partial(draw, 0)),
+            Drawing(7.2, 1.1 + 1.15 * panels, draw),
             f"{label}: gates and states of {listed} over {'all ' if length > 1 else ''}"
             f"{counted(length, 'step')}{which}\n{order}",
             f"Line plots of each gate and state of {some} of the {label} against the step.",
@@ -177,7 +188,7 @@ def _trajectories(label: str, trace: Trace, stem: str, units: tuple[int, ...] | 
     if length > 2 * last:
         close_up = ReportFigure(
             f"close_up_{stem}",
-            _drawing(7.2, 1.1 + 1.15 * panels, partial(draw, length - last)),
+            Drawing(7.2, 1.1 + 1.15 * panels, partial(draw, steps=slice(length - last, None))),
             f"{label}: {listed} over the last {last} steps{which}\nEvery step is drawn.",
             f"Line plots of each gate and state of {some} of the {label} over the last {last} steps.",
         )
@@ -195,12 +206,10 @@ def _heat_maps(label: str, trace: Trace, counts: Saturation, stem: str) -> Repor
     of_text = "inputs_text" in trace.provenance  # one-hot inputs say less than its characters
     names = (*counts.gates, trace.state_names[-1])  # the last state is what carries the memory
 
-    def draw(figure: Figure) -> None:
-        plotting.plot_gate_heatmaps(trace, gates=names, inputs=not of_text, fig=figure)
-
+    draw = partial(plotting.plot_gate_heatmaps, trace, gates=names, inputs=not of_text)
     return ReportFigure(
         f"heatmap_{stem}",
-        _drawing(7.2, 1.7 + 1.9 * len(names), draw),
+        Drawing(7.2, 1.7 + 1.9 * len(names), draw),
         f"{label}: all units{f' over the steps{which}' if which else ''}\n"
         "Each row is a unit, the same in every panel, "
         f"by rising mean of {reference_name(trace)}; lightness is the value.",

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from gatescope import plotting
-from gatescope.comparison.figures import figures_of, file_stems
+from gatescope.comparison.figures import ReportFigure, figures_of, file_stems
 from gatescope.comparison.notes import findings, glossary, notes, untrained
 from gatescope.datatypes import Params, Result, Stack
 from gatescope.datatypes.comparison import CellMeasurements, Comparison, part_labels
 from gatescope.explorer.explore import explore, holds_every_step
 from gatescope.kernels.cpu.threads import open_pool
+from gatescope.plotting._save import rendered, write_rendered
 from gatescope.reporting.html import write_report
 from gatescope.reporting.text import counted, listing
 from gatescope.storage.atomic import atomic_write, check_folder
@@ -26,6 +29,7 @@ from gatescope.storage.npz import write_npz
 
 _FORMATS = ("png", "svg")  # of figures: what is in the page, and what is written if asked for
 _EXPLORER = "explorer.html"
+Drawn = tuple[dict[str, bytes], list[Warning]]  # a figure's bytes by format, and what was warned of
 
 
 def file_names(models: Mapping[str, Params | Stack], *, traces: bool = True) -> list[str]:
@@ -57,6 +61,7 @@ def write_folder(
     units: Iterable[int] | None = None,
     traces: bool = True,
     svg: bool = False,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> list[Path]:
     """Write the figures, arrays, numbers and report of a comparison; each file appears whole or not at all.
@@ -79,6 +84,8 @@ def write_folder(
         holds every step (`gatescope.explore`), of the first sequence.
     svg : bool
         Whether to write each figure as an SVG, too; it takes as long as the PNG.
+    executor : concurrent.futures.Executor, optional
+        What draws figures beside this process, such as processes; default: this one draws all.
     progress : bool
         Show a progress bar on stderr.
 
@@ -109,12 +116,10 @@ def write_folder(
         open_pool(1) as pool,
     ):
         saving = [pool.submit(save, file) for file, save in jobs]
-        for figure in figures:
-            bar.set_description(f"drawing {figure.name}")
-            files = plotting.save_figure(figure.draw(), path / figure.name, _FORMATS if svg else _FORMATS[:1])
+        for figure, data in _drawn(figures, _FORMATS if svg else _FORMATS[:1], executor, bar):
+            files = write_rendered(data, path / figure.name)
             drawn += files
             shown.append((figure.caption, files[0], figure.alternative))
-            bar.update()
         for (file, _), future in zip(jobs, saving, strict=True):
             bar.set_description(f"writing {file.name}")
             future.result()
@@ -137,6 +142,39 @@ def write_folder(
         bar.update()
         bar.set_description("written")
     return [*written, path / "summary.json", path / "report.html"]
+
+
+def draw(figure: ReportFigure, formats: Sequence[str]) -> Drawn:
+    """Return a figure's bytes by format, and what was warned of: a process that draws for another says nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = rendered(figure.draw(), formats)
+    return data, [one.message for one in caught if isinstance(one.message, Warning)]
+
+
+def _drawn(
+    figures: Sequence[ReportFigure], formats: Sequence[str], executor: Executor | None, bar: tqdm[Any]
+) -> Iterator[tuple[ReportFigure, dict[str, bytes]]]:
+    """Yield figures with their bytes, in order; the first are given to `executor`, the last are drawn here."""
+    at_once = (
+        getattr(executor, "workers", 1) + 1
+    )  # one more than are at work, so that none waits for this process
+    waiting, given, own = deque(range(len(figures))), dict[int, Future[Drawn]](), dict[int, Drawn]()
+    while waiting:
+        while executor and waiting and sum(not one.done() for one in given.values()) < at_once:
+            index = waiting.popleft()
+            given[index] = executor.submit(draw, figures[index], formats)
+        if waiting:
+            index = waiting.pop()
+            bar.set_description(f"drawing {figures[index].name}")
+            own[index] = draw(figures[index], formats)
+            bar.update()
+    for index, figure in enumerate(figures):
+        data, said = own[index] if index in own else given[index].result()
+        for warning in said:
+            warnings.warn(warning, stacklevel=2)
+        bar.update(index not in own)
+        yield figure, data
 
 
 def _earlier_files(path: Path) -> set[Path]:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,9 +157,19 @@ def save_figure(
     stem = as_path(path_without_suffix, "path_without_suffix")
     check_type("fig", fig, Figure, advice="give a matplotlib Figure; of axes, ax.figure")
     check_number("dpi", dpi, least=10, most=2400)
+    return write_rendered(rendered(fig, formats, dpi=dpi), stem)
+
+
+def rendered(fig: Figure, formats: Sequence[str], *, dpi: float = 150) -> dict[str, bytes]:
+    """Return the bytes of a figure in several formats, laid out once, by format; arguments are not checked."""
     with _laid_out(fig, dpi):
-        rendered = [(Path(f"{stem}.{name}"), _rendered(fig, name, dpi)) for name in formats]
-    for path, data in rendered:
+        return {name: _rendered(fig, name, dpi) for name in formats}
+
+
+def write_rendered(data: Mapping[str, bytes], stem: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Write a figure's bytes by format into files of that stem."""
+    paths = {name: Path(f"{os.fspath(stem)}.{name}") for name in data}
+    for name, path in paths.items():
         with atomic_write(path) as stream:
-            stream.write(data)
-    return tuple(path for path, _ in rendered)
+            stream.write(data[name])
+    return tuple(paths.values())
