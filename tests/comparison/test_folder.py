@@ -53,6 +53,13 @@ def test_what_is_drawn_beside_is_what_this_process_draws(comparison, alone, tmp_
     assert set(beside.names) == {name.removesuffix(".png") for name in alone}
 
 
+def test_large_traces_are_not_sent_anywhere(comparison, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_SENT_BYTES", 1000)
+    beside = Beside()
+    assert write(comparison, tmp_path, executor=beside) == alone
+    assert beside.names == []
+
+
 @pytest.mark.slow  # a process of its own, which imports all that draws
 def test_a_process_draws_as_well(comparison, alone, tmp_path):
     with Processes(1) as executor:

@@ -29,6 +29,8 @@ from gatescope.storage.npz import write_npz
 
 _FORMATS = ("png", "svg")  # of figures: what is in the page, and what is written if asked for
 _EXPLORER = "explorer.html"
+# Of all traces: what is drawn elsewhere is copied there, a trace with each of its figures.
+_SENT_BYTES = 1 << 28
 Drawn = tuple[dict[str, bytes], list[Warning]]  # a figure's bytes by format, and what was warned of
 
 
@@ -85,7 +87,8 @@ def write_folder(
     svg : bool
         Whether to write each figure as an SVG, too; it takes as long as the PNG.
     executor : concurrent.futures.Executor, optional
-        What draws figures beside this process, such as processes; default: this one draws all.
+        What draws figures beside this process, such as processes; default: this one draws all, as it does of traces
+        above 256 MiB.
     progress : bool
         Show a progress bar on stderr.
 
@@ -116,7 +119,8 @@ def write_folder(
         open_pool(1) as pool,
     ):
         saving = [pool.submit(save, file) for file, save in jobs]
-        for figure, data in _drawn(figures, _FORMATS if svg else _FORMATS[:1], executor, bar):
+        beside = executor if _trace_bytes(comparison) <= _SENT_BYTES else None
+        for figure, data in _drawn(figures, _FORMATS if svg else _FORMATS[:1], beside, bar):
             files = write_rendered(data, path / figure.name)
             drawn += files
             shown.append((figure.caption, files[0], figure.alternative))
@@ -142,6 +146,11 @@ def write_folder(
         bar.update()
         bar.set_description("written")
     return [*written, path / "summary.json", path / "report.html"]
+
+
+def _trace_bytes(comparison: Comparison) -> int:
+    traces = [trace for cell in comparison for trace, _ in cell.parts.values()]
+    return sum(trace.states.nbytes + trace.gates.nbytes for trace in traces)
 
 
 def draw(figure: ReportFigure, formats: Sequence[str]) -> Drawn:
