@@ -75,6 +75,7 @@ def drawn_beside(draw: Callable[..., Any], threads: int | None) -> Iterator[Call
     from gatescope.experiments.executors import Processes
     from gatescope.kernels.cpu.threads import open_pool
 
+    # A dozen figures are no work for more, and each imports what draws.
     with Processes(min(workers, 3)) as processes, open_pool(1) as pool:
         begun = pool.submit(processes.prepare, draw)
 
