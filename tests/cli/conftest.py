@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gatescope import plotting
-from gatescope.cli import main, plots
+from gatescope.cli import beside, main
 from gatescope.comparison import folder
 
 
@@ -16,8 +16,8 @@ def invoke(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def drawn_here(monkeypatch):
-    """Draw figures in this process, which is the tests' own: others would begin with pytest."""
-    monkeypatch.setattr(plots, "check_threads", lambda threads: 1)
+    """Compile and draw in this process, which is the tests' own: others would begin with pytest."""
+    monkeypatch.setattr(beside, "check_threads", lambda threads: 1)
 
 
 @pytest.fixture(scope="session")

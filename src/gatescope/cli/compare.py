@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from gatescope.cli.beside import Alone, Beside, beside
 from gatescope.cli.errors import naming
 from gatescope.cli.fresh_cells import add_fresh
 from gatescope.cli.groups import OUTPUT, WEIGHTS, command, option
@@ -31,10 +35,18 @@ from gatescope.cli.options import (
 )
 from gatescope.cli.outputs import check_outputs
 from gatescope.cli.parsing import whole_numbers
-from gatescope.cli.plots import check_plotting, drawn_beside
+from gatescope.cli.plots import check_plotting
 from gatescope.cli.scale import fed_to
 from gatescope.errors import ShapeError
 from gatescope.reporting.terminal import echo, list_files, on_terminal, print_table
+
+if TYPE_CHECKING:
+    from gatescope.cli.inputs import Series
+    from gatescope.datatypes import Array, Params, Stack
+    from gatescope.datatypes.comparison import Comparison
+
+_FEW_STEPS = 64  # as many as need all kernels that more steps need
+_SENT_WEIGHTS = 1 << 24  # a larger model is not worth a copy in another process
 
 
 @command
@@ -74,12 +86,6 @@ def compare(
     and writes figures, the arrays behind them, a summary, a self-contained report.html, and explorer.html, a page to
     scrub through every gate and state with.
     """
-    check_plotting()
-    from gatescope.comparison.compare import compare as run_comparison
-    from gatescope.comparison.compare import parts_compared
-    from gatescope.comparison.folder import draw, file_names, write_folder
-    from gatescope.reporting.text import byte_count
-
     check_device_options(device, threads)
     seed = seed or 0
     fresh = cells is not None or not weights
@@ -88,45 +94,32 @@ def compare(
     if not fresh:
         problem = "is for fresh cells, and with `weights` there are none"
         refuse(network.of_fresh(), problem, "give `cells` too, or leave it out")
-    by_label, notes = read_weights(weights or [], network, whole=True)
-    inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
-    if fresh:
-        with naming(cell="--cells"):
-            drawable = DEFAULT_CELLS if cells is None else cells
-            notes += add_fresh(
-                by_label, drawable, inputs.values.shape[2], seed, network, optional=cells is None
-            )
-    for label, chosen in by_label.items():
-        check_width(inputs, label, chosen.input_size)
-    drawn = _parse_units(units, by_label)
-    models = {label: chosen.model for label, chosen in by_label.items()}
-    names = file_names(parts_compared(models), traces=traces)
-    check_outputs("out", out, names, inputs=series.inputs, weights=weights)
+    with beside("gatescope.comparison.folder", threads) as others:
+        check_plotting()
+        from gatescope.comparison.compare import parts_compared
+        from gatescope.comparison.folder import file_names, write_folder
+        from gatescope.reporting.text import byte_count
 
-    note(notes)
-    fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
-    echo(reading)
-    with drawn_beside(draw, threads) as beside:
-        comparison = run_comparison(
-            models,
-            {label: own.values for label, own in fed.items()},
-            lengths=inputs.lengths,
-            seed=seed,
-            device=device,
-            threads=threads,
-            progress=on_terminal(),
-        )
-        of_part = {
-            part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
-            for label in models
-            for part in parts_compared({label: models[label]})
-        }
-        measured = (
-            dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
-        )
-        comparison = dataclasses.replace(comparison, cells=tuple(measured))
-        if len({str(own.provenance) for own in fed.values()}) == 1:
-            comparison = next(iter(fed.values())).kept_with(comparison)
+        by_label, notes = read_weights(weights or [], network, whole=True)
+        inputs = read_inputs(series, vocabulary=common_vocabulary(by_label.values()))
+        if fresh:
+            with naming(cell="--cells"):
+                drawable = DEFAULT_CELLS if cells is None else cells
+                notes += add_fresh(
+                    by_label, drawable, inputs.values.shape[2], seed, network, optional=cells is None
+                )
+        for label, chosen in by_label.items():
+            check_width(inputs, label, chosen.input_size)
+        drawn = _parse_units(units, by_label)
+        models = {label: chosen.model for label, chosen in by_label.items()}
+        names = file_names(parts_compared(models), traces=traces)
+        check_outputs("out", out, names, inputs=series.inputs, weights=weights)
+
+        note(notes)
+        fed, reading = fed_to(by_label, inputs, standardize=series.standardize, threads=threads)
+        echo(reading)
+        options = {"lengths": inputs.lengths, "seed": seed, "device": device, "threads": threads}
+        comparison = _measured(models, fed, options, others)
         arguments = {
             **dataclasses.asdict(network),
             **dataclasses.asdict(series),
@@ -152,7 +145,7 @@ def compare(
             units=drawn,
             traces=traces,
             svg=svg,
-            executor=beside(),
+            executor=others.executor(),
             progress=on_terminal(),
         )
     title, *explanation = comparison.summary().splitlines()
@@ -160,6 +153,57 @@ def compare(
     list_files(files, out)
     size = byte_count(sum(file.stat().st_size for file in files))
     echo(f"{len(files)} files in {out}, {size}; start with {files[-1]}")
+
+
+def _measured(
+    models: Mapping[str, Params | Stack],
+    fed: Mapping[str, Series],
+    options: Mapping[str, Any],
+    others: Beside | Alone,
+) -> Comparison:
+    """Return the comparison of models by label, each over its inputs, which its trace keeps the scale of."""
+    from gatescope.comparison.compare import compare as run_comparison
+    from gatescope.comparison.compare import parts_compared
+
+    values = {label: own.values for label, own in fed.items()}
+    with others.compiling(_that_compile(models, values, options)):
+        comparison = run_comparison(models, values, progress=on_terminal(), **options)
+    of_part = {
+        part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
+        for label in models
+        for part in parts_compared({label: models[label]})
+    }
+    cells = (
+        dataclasses.replace(cell, trace=of_part[cell.label].kept_with(cell.trace)) for cell in comparison
+    )
+    comparison = dataclasses.replace(comparison, cells=tuple(cells))
+    if len({str(own.provenance) for own in fed.values()}) == 1:
+        comparison = next(iter(fed.values())).kept_with(comparison)
+    return comparison
+
+
+def _that_compile(
+    models: Mapping[str, Params | Stack], values: Mapping[str, Array], options: Mapping[str, Any]
+) -> list[Callable[[], object]]:
+    """Return calls that need the kernels of one model each: not of the first, and the last first."""
+    import numpy as np
+
+    from gatescope.comparison.compare import compare as run_comparison
+
+    if options["device"] != "cpu":
+        return []
+    lengths = options["lengths"]
+    few = {
+        **options,
+        "lengths": None if lengths is None else np.minimum(lengths, _FEW_STEPS),
+        "threads": 1,
+        "timing_runs": 1,
+    }
+    return [
+        partial(run_comparison, {label: models[label]}, values[label][:_FEW_STEPS], **few)
+        for label in reversed([*models][1:])
+        if models[label].size <= _SENT_WEIGHTS
+    ]
 
 
 def _takes_inputs(part: str, label: str) -> bool:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
-from gatescope.checks.numbers import check_threads
 from gatescope.errors import GatescopeError, MissingPackageError, OutputError
 
 
@@ -59,31 +56,3 @@ def _no_screen() -> Iterator[None]:
             del os.environ["MPLBACKEND"]
         else:
             os.environ["MPLBACKEND"] = before
-
-
-@contextmanager
-def drawn_beside(draw: Callable[..., Any], threads: int | None) -> Iterator[Callable[[], Executor | None]]:
-    """Begin processes that draw beside this one; yield what returns them once they are there.
-
-    They begin, and import what draws, while something else is computed.  None where one core is all, or where no
-    process can begin: then this one draws alone, as well.
-    """
-    workers = check_threads(threads) - 1
-    if workers < 1:
-        yield lambda: None
-        return
-    from gatescope.experiments.executors import Processes
-    from gatescope.kernels.cpu.threads import open_pool
-
-    # A dozen figures are no work for more, and each imports what draws.
-    with Processes(min(workers, 3)) as processes, open_pool(1) as pool:
-        begun = pool.submit(processes.prepare, draw)
-
-        def ready() -> Executor | None:
-            try:
-                begun.result()
-            except GatescopeError:
-                return None
-            return processes
-
-        yield ready
