@@ -1,10 +1,10 @@
-"""Markdown of what measuring and training cost: exponents, horizons, a second thread; epochs, and what is learnt."""
+"""Markdown of what measuring, training and waiting cost: exponents, horizons, threads, epochs, first answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import learning, lyapunov
+from benchmarks import cold_start, learning, lyapunov
 from benchmarks import training as training_runs
 from gatescope.experiments import machine
 
@@ -99,6 +99,33 @@ def explorer(data: dict[str, Any]) -> str:
         "",
         "Chaotic are recurrent weights five times as large. A frame takes 16.7 ms, and a pan whole ones; medians of "
         f"{data['rows'][0]['rounds']} browsers and 30 pans in each. A row in italics was disturbed by other processes. "
+        f"{source['cpu']}, {source['cores']} cores, {source['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+def first_answer(data: dict[str, Any]) -> str:
+    """Return what `benchmarks.cold_start` measured: bold where a limit is passed."""
+    limits, others = cold_start.LIMITS, data.get("others_share", {})
+    lines = ["| | seconds | limit |", "|---|---:|---:|"]
+
+    def row(title: str, seconds: float, limit: float, share: float) -> str:
+        text = f"**{seconds:.2f}** (missed)" if seconds > limit else f"{seconds:.2f}"
+        return f"| {f'*{title}*' if share > machine.DISTURBED else title} | {text} | {limit:g} |"
+
+    for name, seconds in data["seconds"].items():
+        title = "`import gatescope`" if name == "import" else f"{name.split()[0]} `gatescope compare`"
+        lines.append(row(title, seconds, limits[name], others.get(name, 0.0)))
+    for cell, kernels in data.get("compiling", {}).items():
+        share = others.get(f"kernels of {cell}", 0.0)
+        each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in kernels.items() if seconds >= 0.1)
+        title = f"{cell.upper()} compiled: forward and backward ({each})"
+        lines.append(row(title, cold_start.both_sweeps(kernels), cold_start.COMPILING, share))
+    source = data["provenance"]
+    lines += [
+        "",
+        "Processes timed from outside; the first `compare` has an empty cache, the second finds all kernels in it. "
+        "A row in italics was disturbed by other processes. "
         f"{source['cpu']}, {source['cores']} cores, {source['date']}.",
     ]
     return "\n".join(lines)

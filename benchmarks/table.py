@@ -30,6 +30,7 @@ NOTES = Path(__file__).parent / "README.md"
 LYAPUNOV_RESULTS, HORIZONS_RESULTS = RESULTS.with_name("lyapunov.json"), RESULTS.with_name("horizons.json")
 TRAINING_RESULTS, LEARNING_RESULTS = RESULTS.with_name("training.json"), RESULTS.with_name("learning.json")
 EXPLORER_RESULTS = RESULTS.with_name("explorer.json")
+COLD_START_RESULTS = RESULTS.with_name("cold_start.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
 
@@ -170,6 +171,10 @@ def _explorer(path: Path) -> str:
     return _from(path, measure_tables.explorer)
 
 
+def _first_answer(path: Path) -> str:
+    return _from(path, measure_tables.first_answer)
+
+
 def _measurements(_: Path) -> str:
     """Return the table of measurements, from the registry that also makes the commands."""
     rows = [
@@ -194,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--training-results", type=Path, default=TRAINING_RESULTS)
     parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
     parser.add_argument("--explorer-results", type=Path, default=EXPLORER_RESULTS)
+    parser.add_argument("--cold-start-results", type=Path, default=COLD_START_RESULTS)
     parser.add_argument("--claims-results", type=Path, default=claims_table.RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     parser.add_argument(
@@ -221,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
         (speed, options.training_results, _training, "benchmarks.training", *markers("training")),
         (speed, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
+        (speed, options.cold_start_results, _first_answer, "benchmarks.cold_start", *markers("first answer")),
         (speed, options.explorer_results, _explorer, "benchmarks.explorer", *markers("explorer")),
     )
     pages: dict[Path, str] = {}

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import njit
+from numba.core import event
 
-from benchmarks import cold_start, floor, measure_tables, table, timing
+from benchmarks import cold_start, compile_times, floor, measure_tables, table, timing
 from benchmarks.results_file import ResultsFile, write_results
 from benchmarks.rows import FORWARD, ROWS, TRAIN, select
 
@@ -148,10 +150,42 @@ def test_a_cold_start_that_was_disturbed_is_not_committed(
     monkeypatch.setattr(cold_start, "RESULTS", committed)
     times = dict.fromkeys(cold_start.LIMITS, 0.1)
     monkeypatch.setattr(cold_start, "measure", lambda _: (times, {"import": 0.0, "first compare": 0.3}))
+    monkeypatch.setattr(cold_start, "compiling", lambda cell: ({"forward": 1.0, "backward": 2.0}, 0.0))
     cold_start.main(["--out", str(committed)])
     assert committed.read_text() == "{}"
     beside = json.loads((tmp_path / "cold_start.disturbed.json").read_text())
     assert beside["others_share"]["first compare"] == 0.3
+
+
+def test_the_table_of_first_answers_says_what_was_missed():
+    data = {
+        "provenance": {"cpu": "a", "cores": 2, "date": "b"},
+        "seconds": {"import": 0.5, "first compare": 6.5, "second compare": 2.0},
+        "others_share": {"second compare": 0.9},
+        "compiling": {"lstm": {"read": 0.01, "forward": 2.0, "backward": 3.5}},
+    }
+    lines = measure_tables.first_answer(data).splitlines()
+    assert "| `import gatescope` | 0.50 | 1 |" in lines
+    assert "| first `gatescope compare` | **6.50** (missed) | 6 |" in lines
+    assert "| *second `gatescope compare`* | 2.00 | 2.5 |" in lines
+    assert (
+        "| LSTM compiled: forward and backward (forward 2.00, backward 3.50) | **5.50** (missed) | 5 |"
+        in lines
+    )
+
+
+def test_a_compilation_inside_another_counts_once():
+    listener = compile_times.Outermost()
+    with event.install_listener("numba:compile", listener):
+        inner = njit(lambda x: x + 1)
+
+        @njit
+        def outer(x):
+            return inner(x)
+
+        outer(1)
+    assert [*listener.seconds] == ["outer"]
+    assert listener.seconds["outer"] > 0
 
 
 def test_the_explorers_table_says_what_was_missed_by_our_page_alone():
