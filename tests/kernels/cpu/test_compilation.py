@@ -16,7 +16,7 @@ from numba.core.serialize import dumps
 
 import gatescope as gs
 from gatescope.cells.linear_cell import linear_cell
-from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu import layout, sweeps
 from gatescope.kernels.cpu.loops.adjoint import make_adjoint
 from gatescope.kernels.cpu.loops.backward import make_backward
 from gatescope.kernels.cpu.loops.closed_loop import make_closed_loop
@@ -112,7 +112,7 @@ def test_disk_cache_is_hit_by_the_next_process_and_missed_when_sources_change(tm
 @pytest.mark.parametrize("cell", BUILT_IN)
 def test_what_kernels_close_over_is_the_same_in_every_process(cell):
     """Numba's disk cache pickles it, and an intrinsic or a dispatcher in it has another number in each process."""
-    tile = (4, 1, 1)
+    tile = layout.Tile(rows=4, vectors=1, split=1, width=1, ahead=0)
     plain = gs.cells.get(cell)
     kernels = [
         make_forward(plain, 8, tile, tile),

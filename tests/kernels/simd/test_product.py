@@ -11,7 +11,7 @@ from gatescope.kernels.simd.product import dot, product
 LANES = {"float32": 16, "float64": 8}
 
 
-def make(rows, across, gates, split, lanes):
+def make(rows, across, gates, split, lanes, ahead=0):
     @njit(error_model="numpy")
     def multiply(out, start, weight, x, extent, start_row):
         vectors, depth = extent[1:3]
@@ -22,7 +22,7 @@ def make(rows, across, gates, split, lanes):
             (weight, 0, gates * lanes, depth * gates * lanes),
             (x, 0, depth, 1),
             extent,
-            (rows, across, gates, split, lanes),
+            (rows, across, gates, split, lanes, ahead),
         )
 
     return multiply
@@ -45,7 +45,7 @@ def test_against_numpy(rows, across, gates, split, dtype):
         out = np.full((n, vectors * gates * lanes), np.nan, dtype)
         panel = layout.forward_panel(weight, gates, lanes) if depth else np.zeros(1, dtype)
         multiply(out, layout.bias_panel(bias, gates, lanes), panel, x, (n, vectors, depth), 0)
-        seen = layout.unpack_gradient(out.reshape(n, vectors, gates, lanes), units).T
+        seen = layout.unpack_gradient(out.reshape(1, n, vectors * gates, lanes), gates, units).T
         # depth additions of products of size about 1, each rounded once
         tolerance = 4 * np.finfo(dtype).eps * max(1, depth)
         np.testing.assert_allclose(seen, x @ weight.T + bias, rtol=0, atol=tolerance)
@@ -60,9 +60,10 @@ def test_neither_the_tile_nor_the_order_of_groups_changes_the_bits():
     results = []
     tiles = [(1, 2, ()), (2, 2, (0,)), (3, 4, (1,)), (4, 8, ()), (1, 2, (1,)), (1, 1, ()), (6, 1, (1,))]
     for rows, across, turned in tiles:
-        out = np.full((n, vectors * gates * lanes), np.nan, "float32")
-        make(rows, across, gates, 4, lanes)(out, zeros, panel, x, (n, vectors, depth, *turned), 0)
-        results.append(out)
+        for ahead in (0, 1):
+            out = np.full((n, vectors * gates * lanes), np.nan, "float32")
+            make(rows, across, gates, 4, lanes, ahead)(out, zeros, panel, x, (n, vectors, depth, *turned), 0)
+            results.append(out)
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
@@ -84,6 +85,43 @@ def test_start_may_be_out():
     np.testing.assert_allclose(
         out, before + x @ weight.T, rtol=0, atol=2e-6
     )  # three products of size about 1
+
+
+def test_groups_of_sums_may_lie_apart():
+    lanes, rows, groups, depth = 8, 5, 3, 7
+    rng = np.random.default_rng(4)
+    weight, x = rng.standard_normal((groups * lanes, depth)), rng.standard_normal((rows, depth))
+    panels = layout.forward_panel(weight, 1, lanes)
+
+    @njit(error_model="numpy")
+    def multiply(out, weight, x):
+        sums = (out, 0, lanes, rows * lanes)
+        product(
+            sums,
+            sums,
+            (weight, 0, lanes, depth * lanes),
+            (x, 0, depth, 1),
+            (rows, groups, depth),
+            (2, 1, 1, 1, lanes),
+        )
+
+    out = np.zeros((groups, rows, 1, lanes))
+    for k in (1, 2):  # the second time added to what is there
+        multiply(out.reshape(-1), panels, x)
+        np.testing.assert_allclose(
+            layout.unpack_gradient(out, 1, groups * lanes).T, k * (x @ weight.T), rtol=0, atol=1e-13
+        )
+
+
+def test_a_tile_of_several_groups_finds_their_sums_together():
+    zeros = np.zeros(96, "float32")
+
+    @njit
+    def multiply(a, x):
+        product((a, 0, 16, 16), (a, 0, 16, 16), (a, 0, 16, 16), (x, 0, 0, 1), (1, 2, 0), (1, 2, 1, 1, 16))
+
+    with pytest.raises(Exception, match="groups of 1 that lie apart are not what a tile of 2 vectors fits"):
+        multiply(zeros, zeros)
 
 
 def test_dot():
@@ -109,12 +147,12 @@ def test_panels_hold_each_weight_once(units, gates, columns):
         np.testing.assert_array_equal(np.sort(panel[panel != 0]), weight.reshape(-1))
         assert panel.ctypes.data % 64 == 0
     vectors = layout.vectors_for(units, lanes)
-    rows = (
-        layout.forward_panel(weight, gates, lanes)
-        .reshape(vectors, columns, gates, lanes)
-        .transpose(1, 0, 2, 3)
-    )
-    np.testing.assert_array_equal(layout.unpack_gradient(rows, units), weight)
+    for width in (1, gates, gates * vectors):
+        panels = layout.forward_panel(weight, gates, lanes, width).reshape(-1, columns, width, lanes)
+        np.testing.assert_array_equal(layout.unpack_gradient(panels, gates, units), weight)
+        wide = layout.vectors_for(columns, lanes)
+        panels = layout.adjoint_panel(weight, gates, lanes, wide).reshape(-1, wide * lanes)[:, :columns]
+        np.testing.assert_array_equal(np.sort(panels[panels != 0]), weight.reshape(-1))
 
 
 @pytest.mark.parametrize(("registers", "lanes"), [(32, 16), (32, 8), (16, 8), (16, 4)])
@@ -132,17 +170,21 @@ def test_tiles_fit_the_registers_and_split_does_not_see_the_batch(monkeypatch, r
             vectors = layout.vectors_for(hidden, lanes)
             tiles = [layout.tiles_for(gates, hidden, lanes, rows) for rows in (1, 2, 5, 20, 64)]
             for tile in tiles:
-                for group, (rows, across, split) in (
-                    (gates, tile.forward),
-                    (1, tile.adjoint),
-                    (gates, tile.gradient),
+                for count, (rows, across, split, width, _) in (
+                    (gates * vectors, tile.forward),
+                    (vectors, tile.adjoint),
+                    (gates * vectors, tile.gradient),
                 ):
                     at_once = product_module.sets_at_once(rows, across, split)
                     assert rows * across * at_once + across < registers
                     assert split % at_once == 0
-                    # Whole groups, which divide all there are, or an equal part of one.
-                    assert group % across == 0 or (across % group == 0 and vectors % (across // group) == 0)
-            assert len({(t.forward[2], t.adjoint[2]) for t in tiles}) == 1
+                    # Panels are all that there is; a tile is whole ones, which divide that, or an equal part of one.
+                    assert count % width == 0
+                    assert width % across == 0 or (across % width == 0 and count % across == 0)
+                assert tile.gradient.width == tile.gradient.vectors
+            # Additions and panels are the same for every batch, for which rows alone may differ.
+            same = {tuple((t.split, t.width, t.ahead) for t in (one.forward, one.adjoint)) for one in tiles}
+            assert len(same) == len({one.gradient for one in tiles}) == 1
 
 
 def test_with_few_registers_a_tile_is_smaller(monkeypatch):

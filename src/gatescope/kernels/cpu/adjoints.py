@@ -11,7 +11,7 @@ from gatescope.cells.linear_cell import cell_of
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
-from gatescope.kernels.cpu.sweeps import CellPlan, blocks_for, by_phase, longest
+from gatescope.kernels.cpu.sweeps import CellPlan, adjoint_panels, blocks_for, longest
 from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.
@@ -90,13 +90,11 @@ class Adjoints:
             linked,
         )
         batch, self._count, self._states, _ = directions.shape
-        w_1, w_2 = by_phase(plan, params.weight_hh)
         nothing = aligned_zeros(1, plan.dtype)
         onward = inputs or linked
         self._width = params.input_size if onward else 1
         self._weights = (
-            layout.adjoint_panel(w_1, plan.first, plan.lanes),
-            layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else nothing,
+            *adjoint_panels(plan, params),
             layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes) if onward else nothing,
         )
         self._blocks = blocks or blocks_of([plan], batch, self._count, threads, whole=paths)
@@ -226,7 +224,7 @@ class Adjoints:
             records, links, (begin, end, *steps, self._width, counted), work,
         )  # fmt: skip
 
-    def _onward_tile(self, gives: bool) -> tuple[int, int, int]:
+    def _onward_tile(self, gives: bool) -> layout.Tile:
         """Return the tile of the product for the inputs; where none is done, that which makes no other kernel."""
         plan = self.plan
         vectors = plan.vectors if not gives or self._width <= layout.FEW_INPUTS else self.wide // plan.lanes

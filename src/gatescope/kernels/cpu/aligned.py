@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.forks import renew_after_fork
 
-CACHE_LINE = 64
 _LARGE = 1 << 22
 _POOL_BYTES = 1 << 30
 

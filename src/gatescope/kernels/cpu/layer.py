@@ -181,10 +181,10 @@ class Readout:
                 )
 
             def unpack(sums: tuple[Array, ...]) -> list[Array]:
-                w, b = (layout.unpack_gradient(s, self.outputs) for s in sums)
+                w, b = (layout.unpack_gradient(s, 1, self.outputs) for s in sums)
                 return [w, b[:, 0]]
 
-            shapes = [(self.units, vectors, 1, self.lanes), (1, vectors, 1, self.lanes)]
+            shapes = [(1, rows, vectors, self.lanes) for rows in (self.units, 1)]
             self._ready[count] = (
                 [work() for _ in blocks],
                 Sums(shapes, unpack, count, self._dtype),

@@ -1,18 +1,18 @@
 """Memory layouts of the weights, and the shapes of the kernels' register tiles.
 
-Hidden units are padded to whole vectors with zeros.  A *panel* holds, for one group of units, every k in a row, and for
-every k the group's vectors one after another: what a tile of `product` reads in order.
+Hidden units are padded to whole vectors with zeros.  Vectors have the order [units / lanes][gate].  A *panel* holds
+some of them, `width`, for every k in a row, and for every k one after another: what a tile of `product` reads in order.
 
-    forward panel    [units / lanes][k][gate][lane]         k: hidden units (or inputs)
-    adjoint panel    [columns / lanes][k][lane]             k: (units / lanes, gate, lane); columns: units or inputs
-    gradient rows    [r][units / lanes][gate][lane]         the forward panel's gradient, r: hidden units (or inputs)
+    forward panel    [vectors / width][k][width][lane]      k: hidden units (or inputs)
+    adjoint panel    [columns / lanes / width][k][width][lane]  k: (units / lanes, gate, lane); columns: units or inputs
+    gradient panel   [vectors / width][r][width][lane]      the forward weights' gradient, r: hidden units (or inputs)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,12 +42,14 @@ def _copy(array: Array) -> Array:
     return out
 
 
-def forward_panel(weight: Array, gates: int, lanes: int) -> Array:
-    """Return (G*H, K) weights as a flat forward panel."""
+def forward_panel(weight: Array, gates: int, lanes: int, width: int | None = None) -> Array:
+    """Return (G*H, K) weights as flat forward panels; default: each as wide as one vector of units has gates."""
     units = weight.shape[0] // gates
     vectors = vectors_for(units, lanes)
     blocks = _padded(weight.reshape(gates, units, -1), 1, vectors * lanes)
-    return _copy(blocks.reshape(gates, vectors, lanes, -1).transpose(1, 3, 0, 2))
+    in_order = blocks.reshape(gates, vectors, lanes, -1).transpose(1, 0, 3, 2)
+    panels = in_order.reshape(-1, width or gates, in_order.shape[2], lanes)
+    return _copy(panels.transpose(0, 2, 1, 3))
 
 
 def bias_panel(bias: Array, gates: int, lanes: int) -> Array:
@@ -55,12 +57,14 @@ def bias_panel(bias: Array, gates: int, lanes: int) -> Array:
     return forward_panel(bias[:, None], gates, lanes)
 
 
-def adjoint_panel(weight: Array, gates: int, lanes: int) -> Array:
-    """Return (G*H, N) weights as a flat adjoint panel, which carries adjoints of pre-activations to N columns."""
+def adjoint_panel(weight: Array, gates: int, lanes: int, width: int = 1) -> Array:
+    """Return (G*H, N) weights as flat adjoint panels, which carry adjoints of pre-activations to N columns."""
     units, columns = weight.shape[0] // gates, weight.shape[1]
     vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes)
     blocks = _padded(_padded(weight.reshape(gates, units, columns), 1, vectors * lanes), 2, wide * lanes)
-    return _copy(blocks.reshape(gates, vectors, lanes, wide, lanes).transpose(3, 1, 0, 2, 4))
+    return _copy(
+        blocks.reshape(gates, vectors, lanes, wide // width, width, lanes).transpose(3, 1, 0, 2, 4, 5)
+    )
 
 
 def dot_rows(weight: Array, gates: int, lanes: int) -> Array:
@@ -75,30 +79,54 @@ def input_weights(weight: Array, gates: int, lanes: int) -> Array:
     return (dot_rows if weight.shape[1] <= FEW_INPUTS else adjoint_panel)(weight, gates, lanes)
 
 
-def unpack_gradient(rows: Array, units: int) -> Array:
-    """Return gradient rows (R, vectors, G, lanes) as (G*H, R)."""
-    count, vectors, gates, lanes = rows.shape
-    full = rows.transpose(2, 1, 3, 0).reshape(gates, vectors * lanes, count)
+def unpack_gradient(panels: Array, gates: int, units: int) -> Array:
+    """Return gradient panels (vectors / width, R, width, lanes) as (G*H, R)."""
+    _, count, _, lanes = panels.shape
+    in_order = panels.transpose(0, 2, 3, 1).reshape(-1, gates, lanes, count)
+    full = in_order.transpose(1, 0, 2, 3).reshape(gates, -1, count)
     return np.ascontiguousarray(full[:, :units].reshape(gates * units, count))
+
+
+class Tile(NamedTuple):
+    """A register tile of a kernel's product, and how its weights lie; integers that a kernel is compiled for.
+
+    Attributes
+    ----------
+    rows, vectors : int
+    split : int
+        Sets of accumulators.  It decides the order of additions, so it depends on the cell and its size alone, never on
+        the batch.
+    width : int
+        Vectors of a panel of weights, likewise.
+    ahead : int
+        Whether weights are asked for before they are needed: 1 where they do not fit the second-level cache.
+    """
+
+    rows: int
+    vectors: int
+    split: int
+    width: int
+    ahead: int
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Register tiles (rows, vectors, split) of the kernels' products; integers that a kernel is compiled for.
+    """Register tiles of the kernels' products."""
 
-    `split` decides the order of additions, so it depends on the cell and its size alone, never on the batch.
-    """
-
-    forward: tuple[int, int, int]
-    adjoint: tuple[int, int, int]
-    gradient: tuple[int, int, int]
+    forward: Tile
+    adjoint: Tile
+    gradient: Tile
 
 
-# Of a product that there is not.
-NONE = Tiles(forward=(1, 1, 1), adjoint=(1, 1, 1), gradient=(1, 1, 1))
+_ONE = Tile(1, 1, 1, 1, 0)
+NONE = Tiles(forward=_ONE, adjoint=_ONE, gradient=_ONE)  # of a product that there is not
 
 # Vectors of weights to a row of accumulators; more leave too few registers for rows.
 _WIDEST = 4
+# Rows of which the best tile decides how wide a panel is: every choice of rows divides them.
+_MANY_ROWS = 24
+# So many weights are near: they fit the second-level cache, beside what else is there.
+_NEAR = 1 << 16
 
 
 @cache
@@ -111,38 +139,68 @@ def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     vectors = vectors_for(hidden_size, lanes)
     small = vectors * gates <= 16
     split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
+    far = gates * vectors * lanes * hidden_size > _NEAR
     return Tiles(
-        forward=tile_for(gates, vectors, split, rows, small=small),
-        adjoint=adjoint_tile(vectors, small, rows),
-        gradient=tile_for(gates, vectors, 1, hidden_size, small=True),
+        forward=_panel_tile(gates, vectors, split, rows, small=small, far=far),
+        adjoint=adjoint_tile(vectors, small, rows, far=far),
+        gradient=_gradient_tile(gates * vectors, hidden_size, small),
     )
 
 
-def adjoint_tile(vectors: int, small: bool, rows: int) -> tuple[int, int, int]:
+def adjoint_tile(vectors: int, small: bool, rows: int, *, far: bool = False) -> Tile:
     """Return the tile of a product that carries adjoints to so many vectors; `small`: its chains are short."""
-    return tile_for(1, vectors, 4 if vectors % 2 else 2 if small else 1, rows, small=small)
+    return _panel_tile(1, vectors, 4 if vectors % 2 else 2 if small else 1, rows, small=small, far=far)
+
+
+def _panel_tile(gates: int, vectors: int, split: int, rows: int, *, small: bool, far: bool) -> Tile:
+    """Return a tile of panels, each a vector of units wide, or if the weights are `far` as wide as the best tile.
+
+    What a tile reads then lies line after line, and the hardware foresees what it is not asked for.
+    """
+    width = tile_for(gates, vectors, split, _MANY_ROWS, small=small)[1] if far else gates
+    return Tile(*tile_for(width, gates * vectors // width, split, rows, small=small), width, int(far))
 
 
 def input_tile(gates: int) -> tuple[int, int]:
-    """Return the rows and vectors of the product of inputs and their weights, for any number of groups and of steps."""
-    return tile_for(gates, 1, 1, 8, small=True, choice=(1, 2, 4, 8))[:2]
+    """Return the rows and vectors of products with all gates of units: of inputs, and of the weights' gradient."""
+    return tile_for(1, gates, 1, 8, small=True, choice=(1, 2, 4, 8), columns=_divisors(gates))[:2]
+
+
+def _gradient_tile(vectors: int, rows: int, small: bool) -> Tile:
+    """Return the tile of a product whose weights are adjoints, and whose sums are panels as wide as it."""
+    rows, width, split = tile_for(1, vectors, 1, rows, small=small, near=True, columns=_divisors(vectors))
+    return Tile(rows, width, split, width, 0)
+
+
+def _divisors(vectors: int) -> tuple[int, ...]:
+    """Return how many vectors a tile of these may have; of two that are as fast, the one that shares more weights."""
+    return tuple(count for count in (3, 2, 4, 1) if vectors % count == 0)
 
 
 @cache
 def tile_for(
-    gates: int, vectors: int, split: int, rows: int, *, small: bool, choice: tuple[int, ...] | None = None
+    gates: int,
+    vectors: int,
+    split: int,
+    rows: int,
+    *,
+    small: bool,
+    near: bool = False,
+    choice: tuple[int, ...] | None = None,
+    columns: tuple[int, ...] | None = None,
 ) -> tuple[int, int, int]:
     """Return the tile of a product for `rows` rows and `vectors` groups of so many gates that takes the fewest cycles.
 
     A step of k takes a tile as long as the slowest of three: its multiply-adds, on two units; its loads of x and of
-    weights, two a cycle, of weights that are not `small` one; and the latency of an addition, 4 cycles, shared by the
-    sets of accumulators that are worked on at once.  The loop itself adds half a cycle.
+    weights, two a cycle, of weights that are neither `small` nor `near` one; and the latency of an addition, 4 cycles,
+    shared by the sets of accumulators that are worked on at once.  The loop itself adds half a cycle, and one more
+    where what is loaded is not `small`: tiles with more to do wait for it less often.
     """
 
     def cycles(tile_rows: int, columns: int) -> float:
         at_once = sets_at_once(tile_rows, columns, split)
-        loads = tile_rows + columns * (1 if small else 2)
-        return max(tile_rows * columns / 2, loads / 2, 4 / at_once) + 0.5
+        loads = tile_rows + columns * (1 if small or near else 2)
+        return max(tile_rows * columns / 2, loads / 2, 4 / at_once) + (0.5 if small else 1.5)
 
     def all_cycles(tile: tuple[int, int]) -> float:
         whole, left = divmod(rows, tile[0])
@@ -152,7 +210,9 @@ def tile_for(
     # Few different answers, since each is a kernel to compile: fewest for one vector of units, where the products take
     # little of the time.
     choice = choice or ((1, 2, 4, 6, 8) if vectors > 1 else (1, 4))
-    tiles = [(r, c) for c in _columns(gates, vectors) for r in choice if r * c + c + 1 <= registers]
+    tiles = [
+        (r, c) for c in columns or _columns(gates, vectors) for r in choice if r * c + c + 1 <= registers
+    ]
     return (*min(tiles, key=all_cycles), split)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.cpu.aligned import CACHE_LINE, aligned_zeros
+from gatescope.kernels.cache_line import CACHE_LINE
+from gatescope.kernels.cpu.aligned import aligned_zeros
 
 
 class Packing:

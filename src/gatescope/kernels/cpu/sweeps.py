@@ -16,8 +16,9 @@ import numpy as np
 
 from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
+from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.cpu import layout
-from gatescope.kernels.cpu.aligned import CACHE_LINE, aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
 from gatescope.kernels.cpu.threads import each
 
 Panels = tuple[Array, ...]
@@ -55,6 +56,12 @@ class CellPlan:
             layout.tiles_for(self.first, self.hidden_size, self.lanes, rows),
             layout.tiles_for(self.second, self.hidden_size, self.lanes, rows) if self.second else layout.NONE,
         )
+
+    @property
+    def panel_widths(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Vectors of a forward and of an adjoint panel, of the first and of the second recurrent product."""
+        # Of any number of rows: weights are laid out before it is known how many there are.
+        return tuple((tiles.forward.width, tiles.adjoint.width) for tiles in self.tiles(1))  # type: ignore[return-value]
 
     def threads(self, threads: int, steps: int, rows: int) -> int:
         """Return how many of the threads are worth starting for a sweep."""
@@ -115,13 +122,13 @@ def forward_panels(plan: CellPlan, params: Params) -> Panels:
     """Return all weights as the forward kernel reads them."""
     gates, lanes = len(plan.cell.gates), plan.lanes
     (w_1, w_2), (b_1, b_2) = by_phase(plan, params.weight_hh), by_phase(plan, params.bias_hh)
-    nothing = aligned_zeros(1, plan.dtype)
+    nothing, (first, second) = aligned_zeros(1, plan.dtype), plan.panel_widths
     return (
-        layout.forward_panel(params.weight_ih, gates, lanes),
+        layout.forward_panel(params.weight_ih, gates, lanes, layout.input_tile(gates)[1]),
         layout.bias_panel(params.bias_ih, gates, lanes),
-        layout.forward_panel(w_1, plan.first, lanes),
+        layout.forward_panel(w_1, plan.first, lanes, first[0]),
         layout.bias_panel(b_1, plan.first, lanes),
-        layout.forward_panel(w_2, plan.second, lanes) if plan.second else nothing,
+        layout.forward_panel(w_2, plan.second, lanes, second[0]) if plan.second else nothing,
         layout.bias_panel(b_2, plan.second, lanes) if plan.second else nothing,
     )
 
@@ -178,9 +185,9 @@ def backward_work(
         rows_of(1 if plan.cell.shared and not plan.second else len(plan.cell.gates)),
         rows_of(plan.first),
         rows_of(plan.second if plan.second else 1),
-        aligned_empty(rows * segment * padded, dtype),
-        aligned_empty(rows * segment * padded if plan.second else 1, dtype),
-        aligned_empty(rows * segment * width, dtype),
+        rows_of(1),
+        rows_of(1) if plan.second else aligned_empty(1, dtype),
+        aligned_empty(rows * segment * (width + lanes), dtype),
         aligned_empty(rows * segment * wide, dtype),
         np.ones(1, dtype),
         aligned_zeros(max(padded, wide), dtype),
@@ -190,29 +197,50 @@ def backward_work(
 
 def backward_panels(plan: CellPlan, params: Params) -> Panels:
     """Return the weights as the backward kernel reads them."""
-    w_1, w_2 = by_phase(plan, params.weight_hh)
     return (
-        layout.adjoint_panel(w_1, plan.first, plan.lanes),
-        layout.adjoint_panel(w_2, plan.second, plan.lanes) if plan.second else aligned_zeros(1, plan.dtype),
+        *adjoint_panels(plan, params),
         layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes),
     )
 
 
-def sum_shapes(plan: CellPlan, width: int) -> list[tuple[int, int, int, int]]:
-    """Return the shapes of the backward kernel's sums: gradient rows of w_ih, b_ih, w_hh, b_hh and the second two."""
-    gate_count, second = len(plan.cell.gates), max(plan.second, 1)
-    shapes = [(width, gate_count), (1, gate_count), (plan.hidden_size, plan.first), (1, plan.first)]
-    shapes += [(plan.hidden_size if plan.second else 1, second), (1, second)]
-    return [(rows, plan.vectors, count, plan.lanes) for rows, count in shapes]
+def adjoint_panels(plan: CellPlan, params: Params) -> tuple[Array, Array]:
+    """Return the recurrent weights of both phases as the kernels read them that carry adjoints."""
+    (w_1, w_2), ((_, first), (_, second)) = by_phase(plan, params.weight_hh), plan.panel_widths
+    return (
+        layout.adjoint_panel(w_1, plan.first, plan.lanes, first),
+        layout.adjoint_panel(w_2, plan.second, plan.lanes, second)
+        if plan.second
+        else aligned_zeros(1, plan.dtype),
+    )
+
+
+def sum_shapes(plan: CellPlan, inputs: int) -> list[tuple[int, int, int, int]]:
+    """Return the shapes of the backward kernel's sums: gradient panels of w_ih, b_ih, w_hh, b_hh and the second two."""
+    gates, units, vectors = len(plan.cell.gates), plan.hidden_size, plan.vectors
+    first, second = (tiles.gradient.width for tiles in plan.tiles(1))
+    across = gates if inputs <= layout.FEW_INPUTS else layout.input_tile(gates)[1]
+    sums = [
+        (inputs, gates, across),
+        (1, gates, gates),
+        (units, plan.first, first),
+        (1, plan.first, plan.first),
+    ]
+    if plan.second:
+        sums += [(units, plan.second, second), (1, plan.second, plan.second)]
+    else:
+        sums += [(1, 1, vectors), (1, 1, vectors)]
+    return [(vectors * count // width, rows, width, plan.lanes) for rows, count, width in sums]
 
 
 def unpack_sums(plan: CellPlan, sums: Panels) -> Panels:
     """Return the six sums as gradients of weight_ih, weight_hh, bias_ih, bias_hh."""
-    g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = (
-        layout.unpack_gradient(s, plan.hidden_size) for s in sums
+    counts = (*(len(plan.cell.gates),) * 2, plan.first, plan.first)
+    g_w_ih, g_b_ih, g_w_hh, g_b_hh = (
+        layout.unpack_gradient(s, count, plan.hidden_size) for s, count in zip(sums, counts, strict=False)
     )
     if plan.second:
-        g_w_hh, g_b_hh = np.concatenate([g_w_hh, g_w_second]), np.concatenate([g_b_hh, g_b_second])
+        second = [layout.unpack_gradient(s, plan.second, plan.hidden_size) for s in sums[4:]]
+        g_w_hh, g_b_hh = (np.concatenate(two) for two in zip((g_w_hh, g_b_hh), second, strict=True))
     elif plan.cell.shared:
         g_b_ih = g_b_hh.copy()
     return g_w_ih, g_w_hh, g_b_ih[:, 0].copy(), g_b_hh[:, 0].copy()

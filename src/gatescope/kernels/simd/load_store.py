@@ -9,6 +9,8 @@ from numba.extending import intrinsic
 
 from gatescope.kernels.simd.vector import Vec, _suffix, llvm_type
 
+BYTE = ir.IntType(8).as_pointer()
+
 
 def _pointer(context, builder, array_type, array, offset, offset_type):
     struct = context.make_array(array_type)(context, builder, array)
@@ -192,6 +194,14 @@ def clear(typingctx, values, valid):
     return values(values, valid), codegen
 
 
+def ask(builder, pointer):
+    """Emit that the cache line of a pointer to a byte is wanted soon, in every cache."""
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [BYTE, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, number(0), number(3), number(1)])  # for reading, into every cache, data
+
+
 @intrinsic(prefer_literal=True)
 def prefetch(typingctx, array, offset, stride, count):
     """Ask for `count` cache lines, `stride` elements apart: the hardware does not foresee a walk back in time."""
@@ -199,14 +209,8 @@ def prefetch(typingctx, array, offset, stride, count):
 
     def codegen(context, builder, sig, args):
         base = _pointer(context, builder, sig.args[0], args[0], args[1], sig.args[1])
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         for offset in _spaced(context, builder, args[2], sig.args[2], n):
-            pointer = builder.bitcast(builder.gep(base, [offset]), byte)
-            builder.call(
-                function, [pointer, number(0), number(3), number(1)]
-            )  # for reading, into every cache, data
+            ask(builder, builder.bitcast(builder.gep(base, [offset]), BYTE))
         return context.get_dummy_value()
 
     return types.void(array, offset, stride, count), codegen

@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gatescope.kernels.simd.load_store import _align, _at, _load, _pointer
+from gatescope.kernels.cache_line import CACHE_LINE
+from gatescope.kernels.simd.load_store import BYTE, _align, _at, _load, _pointer, ask
 from gatescope.kernels.simd.vector import Vec, _call, add_lanes, host_registers, llvm_type, splat
 
 _I64 = ir.IntType(64)
@@ -33,8 +34,9 @@ def product(typingctx, out, start, weight, x, extent, shape):
 
     Parameters
     ----------
-    out, start : (array, offset, row stride)
-        Rows of groups of vectors.  `start` may be `out` itself, to accumulate, or a bias with row stride 0.
+    out, start : (array, offset, row stride) or (array, offset, row stride, stride between groups)
+        Rows of groups of vectors, which follow one another, or lie so far apart.  `start` may be `out` itself, to
+        accumulate, or a bias with row stride 0.
     weight : (array, offset, stride of k, stride between groups)
         A group is `gates` vectors one after another.
     x : (array, offset, row stride, stride of k)
@@ -42,16 +44,21 @@ def product(typingctx, out, start, weight, x, extent, shape):
         What there is; its vectors, groups * gates, must be a multiple of the tile's.  If `turned` is not 0, the last
         group is the first that is done: of weights that do not fit the cache, every other product so finds those there
         that were used last.
-    shape : (rows, vectors, gates, split, lanes), literal
+    shape : (rows, vectors, gates, split, lanes) or (rows, vectors, gates, split, lanes, ahead), literal
         The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time.
+        If `ahead` is not 0, the weights of the next tile of groups are asked for meanwhile, a share by each tile of
+        rows: these weights lie line after line, and come from beyond the second-level cache.
     """
-    tile_rows, vectors, gates, split, lanes = (item.literal_value for item in shape)
+    tile_rows, vectors, gates, split, lanes, *ahead = (item.literal_value for item in shape)
+    asking = any(ahead) and tile_rows > 1
     vec = Vec(out[0].dtype, lanes)
     tile_groups, parts = max(vectors // gates, 1), max(gates // vectors, 1)
     if vectors * parts != tile_groups * gates:
         raise ValueError(
             f"a tile of {vectors} vectors is neither whole groups of {gates} nor an equal part of one"
         )
+    if vectors != gates and (len(out) > 3 or len(start) > 3):
+        raise ValueError(f"groups of {gates} that lie apart are not what a tile of {vectors} vectors fits")
 
     def codegen(context, builder, sig, args):
         def unpack(index):
@@ -62,8 +69,8 @@ def product(typingctx, out, start, weight, x, extent, shape):
                 context.cast(builder, v, k, types.intp) for v, k in zip(values[2:], kinds[2:], strict=True)
             )
 
-        out_base, out_row = unpack(0)
-        start_base, start_row = unpack(1)
+        out_base, out_row, *out_stride = unpack(0)
+        start_base, start_row, *start_stride = unpack(1)
         weight_base, weight_step, weight_group = unpack(2)
         x_base, x_row, x_step = unpack(3)
         kinds = sig.args[4]
@@ -76,18 +83,44 @@ def product(typingctx, out, start, weight, x, extent, shape):
             return builder.gep(base, [builder.mul(stride, count)])
 
         count = builder.mul(groups, _int(parts))
+
+        def weights_of(part):
+            """Return where the weights of a tile begin."""
+            base = shift(weight_base, weight_group, builder.sdiv(part, _int(parts)))
+            if parts == 1:
+                return base
+            return builder.gep(base, [builder.mul(builder.srem(part, _int(parts)), _int(vectors * lanes))])
+
+        whole = builder.sub(rows, builder.srem(rows, _int(tile_rows)))
+        if asking:
+            # Each tile of rows asks for a share: so many elements at each k, where a line has 8 or 16.
+            tiles = builder.sdiv(whole, _int(tile_rows))
+            tiles = builder.select(cgutils.is_not_null(builder, tiles), tiles, _int(1))
+            stride = builder.sdiv(builder.add(weight_step, builder.sub(tiles, _int(1))), tiles)
+            each, last = builder.mul(stride, depth), builder.mul(builder.sub(weight_step, stride), depth)
+
+        def share(part, row):
+            """Return where the share of the next tile's weights begins that a tile of rows asks for, and its stride."""
+            onward = builder.add(part, _int(tile_groups))
+            if turned:
+                back = builder.sub(part, _int(tile_groups))
+                onward = builder.select(cgutils.is_not_null(builder, turned[0]), back, onward)
+            # Beyond the last there is nothing to ask for but what is here.
+            onward = builder.select(builder.icmp_unsigned("<", onward, count), onward, part)
+            first = builder.mul(builder.sdiv(row, _int(tile_rows)), each)
+            first = builder.select(builder.icmp_signed("<", first, last), first, last)
+            return builder.gep(weights_of(onward), [first]), stride
+
         with cgutils.for_range_slice(builder, _int(0), count, _int(tile_groups), intp=_I64) as (part, _):
             if turned:
                 opposite = builder.sub(builder.sub(count, _int(tile_groups)), part)
                 part = builder.select(cgutils.is_not_null(builder, turned[0]), opposite, part)
-            column = builder.mul(part, _int(vectors // tile_groups * lanes))
-            out_group, start_group = builder.gep(out_base, [column]), builder.gep(start_base, [column])
-            group_weight = shift(weight_base, weight_group, builder.sdiv(part, _int(parts)))
-            if parts > 1:
-                within = builder.mul(builder.srem(part, _int(parts)), _int(vectors * lanes))
-                group_weight = builder.gep(group_weight, [within])
+            together = _int(vectors // tile_groups * lanes)
+            out_group = shift(out_base, out_stride[0] if out_stride else together, part)
+            start_group = shift(start_base, start_stride[0] if start_stride else together, part)
+            group_weight = weights_of(part)
 
-            def one(row, count):
+            def one(row, count, coming=None):
                 _tile(
                     builder,
                     vec,
@@ -97,11 +130,11 @@ def product(typingctx, out, start, weight, x, extent, shape):
                     (group_weight, weight_step, weight_group),
                     (shift(x_base, x_row, row), x_row, x_step),
                     depth,
+                    coming,
                 )
 
-            whole = builder.sub(rows, builder.srem(rows, _int(tile_rows)))
             with cgutils.for_range_slice(builder, _int(0), whole, _int(tile_rows), intp=_I64) as (row, _):
-                one(row, tile_rows)
+                one(row, tile_rows, share(part, row) if asking else None)
             if tile_rows > 1:
                 with cgutils.for_range_slice(builder, whole, rows, _int(1), intp=_I64) as (row, _):
                     one(row, 1)
@@ -135,8 +168,11 @@ def _take_back(builder, vector, base, count):
     return [builder.load(builder.gep(base, [_int(index)])) for index in range(count)]
 
 
-def _tile(builder, vec, shape, out, start, weight, x, depth):
-    """Emit the code of one tile; every base pointer and stride is an LLVM value."""
+def _tile(builder, vec, shape, out, start, weight, x, depth, coming=None):
+    """Emit the code of one tile; every base pointer and stride is an LLVM value.
+
+    `coming`: where weights begin that are asked for meanwhile, and how far to go on at each k.
+    """
     rows, groups, gates, split = shape
     (out_base, out_row), (start_base, start_row) = out, start
     (weight_base, weight_step, weight_group), (x_base, x_row, x_step) = weight, x
@@ -151,6 +187,13 @@ def _tile(builder, vec, shape, out, start, weight, x, depth):
 
     def multiply_add(accumulators, k):
         """Return accumulators + x[:, k] * weight[k, :]."""
+        if coming is not None:
+            base, stride = coming
+            here = builder.gep(base, [builder.mul(k, stride)])
+            for group in range(groups):
+                pointer = builder.gep(here, [builder.mul(weight_group, _int(group))])
+                for line in range(0, gates * lanes * vec.dtype.bitwidth // 8, CACHE_LINE):
+                    ask(builder, builder.gep(builder.bitcast(pointer, BYTE), [_int(line)]))
         w_at, x_at = builder.mul(k, weight_step), builder.mul(k, x_step)
         bases = [builder.gep(base, [w_at]) for base in group_base]
         w = [_load(builder, bases[c // gates], vec, c % gates * lanes) for c in range(columns)]

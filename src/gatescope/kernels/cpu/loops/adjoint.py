@@ -68,14 +68,14 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    ROWS, VECTORS, SPLIT = tiles
-    ROWS2, VECTORS2, SPLIT2 = second_tiles
+    ROWS, VECTORS, SPLIT, WIDE, ASK = tiles
+    ROWS2, VECTORS2, SPLIT2, WIDE2, ASK2 = second_tiles
     INPUTS, PATHS, LINKED = int(inputs), int(paths), int(linked is not None)
     OTHERS = int(cell.reads_others)
     ONWARD = int(
         linked is not None and not inputs
     )  # of the lowest layer, whose inputs are measured, nothing goes on
-    ROWS_X, VECTORS_X, SPLIT_X = linked or (8, 1, 1)
+    ROWS_X, VECTORS_X, SPLIT_X, *_ = linked or (8, 1, 1)
     APART = int(ONWARD or (inputs and (P > 0 or not cell.shared)))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)
@@ -178,10 +178,10 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
                 product(
                     (operand, 0, padded),
                     (zeros, 0, 0),
-                    (w_second, 0, L, V * SECOND * L * L),
+                    (w_second, 0, WIDE2 * L, V * SECOND * L * WIDE2 * L),
                     (d_second, 0, row_second, 1),
-                    (N * M, V, V * SECOND * L),
-                    (ROWS2, VECTORS2, 1, SPLIT2, L),
+                    (N * M, V // WIDE2, V * SECOND * L),
+                    (ROWS2, VECTORS2, WIDE2, SPLIT2, L, ASK2),
                 )
                 for n in range(N):
                     for j in range(V):
@@ -245,10 +245,10 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
             product(
                 (current, 0, S * padded),
                 (direct, 0, padded),
-                (w_hh, 0, L, V * FIRST * L * L),
+                (w_hh, 0, WIDE * L, V * FIRST * L * WIDE * L),
                 (d_rh, 0, row_first, 1),
-                (N * M, V, V * FIRST * L),
-                (ROWS, VECTORS, 1, SPLIT, L),
+                (N * M, V // WIDE, V * FIRST * L),
+                (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
             )
             if LINKED and added.size > 0 and counted:
                 first = (stop - 1 - t) * N * M

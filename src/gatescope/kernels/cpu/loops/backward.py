@@ -26,10 +26,11 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     SECOND = max(G - FIRST, 1)
     SHARED, OTHERS = cell.shared, int(cell.reads_others)
     MASKED = masked
-    (ROWS, VECTORS, SPLIT), (GRAD, ACROSS, _) = tiles
-    (ROWS2, VECTORS2, SPLIT2), (GRAD2, ACROSS2, _) = second_tiles
+    (ROWS, VECTORS, SPLIT, WIDE, ASK), (GRAD, ACROSS, *_) = tiles
+    (ROWS2, VECTORS2, SPLIT2, WIDE2, ASK2), (GRAD2, ACROSS2, *_) = second_tiles
     # Of the gradient of w_ih, whose rows have all gates.
-    GRAD_X, ACROSS_X = (GRAD, ACROSS) if FIRST == G else input_tile(G)
+    GRAD_X, ACROSS_X = input_tile(G)
+    PIECE = 128  # rows of which x and a vector or two of adjoints fit the first-level cache
     AHEAD = 4  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
@@ -44,10 +45,11 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I), or of
         #          size 0: none
         # span: first sequence, last, first step, last, whether to use non-temporal stores
-        # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second [n][s][row], h and operand
-        #       [n][s][j][L], x [n][s][I], d_x [n][s][padded I], ones (1,), zeros, factors of the state [B][j][L] where
+        # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second and h and operand [n][s][row],
+        #       x [n][s][I], d_x [n][s][padded I], ones (1,), zeros, factors of the state [B][j][L] where
         #       there are any
-        # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient rows, added to
+        # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient panels, added to; those of
+        #       w_ih are for few inputs as wide as a vector of units has gates
         w_hh, w_second, w_ih = weights
         inputs, states, gates = trace
         adjoint, d_inputs = results
@@ -59,8 +61,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         padded = V * L
         # One line between rows keeps them out of each other's cache sets.
         row, row_first, row_second = V * G * L + L, V * FIRST * L + L, V * SECOND * L + L
-        segment = before.size // (N * padded)
+        row_h = padded + L
+        segment = before.size // (N * row_h)
         few_inputs = I <= FEW
+        row_x = I if few_inputs else I + L
         wide = (I + L - 1) // L
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
@@ -95,9 +99,9 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                         put(adjoint, (at + B * H) * S + j * L, H, valid, nontemporal, ahead)
                         if MASKED:
                             (factor,) = load(factors, (begin + n) * padded + j * L, L, 1, L)
-                            store(before, (n * steps + s) * padded + j * L, L, (old[0] * factor,))
+                            store(before, (n * steps + s) * row_h + j * L, L, (old[0] * factor,))
                         else:
-                            store(before, (n * steps + s) * padded + j * L, L, old[:1])
+                            store(before, (n * steps + s) * row_h + j * L, L, old[:1])
                         if running:
                             saved = get(gates, at * K + j * L, H, valid, K, L)
                             new = get(states, (at + B * H) * S + j * L, H, valid, S, L)
@@ -135,12 +139,12 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                                     d_second[(n * steps + s) * row_second + j * SECOND * L + k] = 0
                 if P > 0:
                     product(
-                        (operand, s * padded, steps * padded),
+                        (operand, s * row_h, steps * row_h),
                         (zeros, 0, 0),
-                        (w_second, 0, L, V * SECOND * L * L),
+                        (w_second, 0, WIDE2 * L, V * SECOND * L * WIDE2 * L),
                         (d_second, s * row_second, steps * row_second, 1),
-                        (N, V, V * SECOND * L),
-                        (ROWS2, VECTORS2, 1, SPLIT2, L),
+                        (N, V // WIDE2, V * SECOND * L),
+                        (ROWS2, VECTORS2, WIDE2, SPLIT2, L, ASK2),
                     )
                     for n in range(N):
                         if t < lengths[begin + n]:
@@ -148,7 +152,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                                 at, valid = (t * B + begin + n) * H, H - j * L
                                 old = get(states, at * S + j * L, H, valid, S, L)
                                 saved = get(gates, at * K + j * L, H, valid, K, L)
-                                at_operand = (n * steps + s) * padded + j * L
+                                at_operand = (n * steps + s) * row_h + j * L
                                 at_rh = (n * steps + s) * row_first + j * FIRST * L
                                 (d_entering,) = load(operand, at_operand, L, 1, L)
                                 entering = operand_of(saved[:P], old)
@@ -172,10 +176,10 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                     product(
                         (current, 0, S * padded),
                         (zeros, 0, 0),
-                        (w_hh, 0, L, V * FIRST * L * L),
+                        (w_hh, 0, WIDE * L, V * FIRST * L * WIDE * L),
                         (d_rh, s * row_first, steps * row_first, 1),
-                        (N, V, V * FIRST * L),
-                        (ROWS, VECTORS, 1, SPLIT, L),
+                        (N, V // WIDE, V * FIRST * L),
+                        (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
                     )
                     for n in range(N):
                         for j in range(V):
@@ -187,25 +191,30 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                     product(
                         (current, 0, S * padded),
                         (direct, 0, padded),
-                        (w_hh, 0, L, V * FIRST * L * L),
+                        (w_hh, 0, WIDE * L, V * FIRST * L * WIDE * L),
                         (d_rh, s * row_first, steps * row_first, 1),
-                        (N, V, V * FIRST * L),
-                        (ROWS, VECTORS, 1, SPLIT, L),
+                        (N, V // WIDE, V * FIRST * L),
+                        (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
                     )
 
             # All rows of the segment, every sequence's, are one long k for the gradients of the weights.
+            # It is taken in pieces of about PIECE, whose sums go on where those of the piece before ended.
             count = N * steps
+            times = max(1, (count + PIECE // 2) // PIECE)
+            piece = (count + times - 1) // times
             for n in range(N):
                 for s in range(steps):
-                    source, target = ((t0 + s) * B + begin + n) * I, (n * steps + s) * I
+                    source, target = ((t0 + s) * B + begin + n) * I, (n * steps + s) * row_x
                     for j in range(wide):
                         left = I - j * L
                         put(x, target + j * L, I, left, False, get(inputs, source + j * L, I, left, 1, L))
             first = (d_rh, 0, row_first, FIRST * L)
-            product(
-                (g_w_hh, 0, V * FIRST * L), (g_w_hh, 0, V * FIRST * L), first,
-                (before, 0, 1, padded), (H, V, count), (GRAD, ACROSS, FIRST, 1, L),
-            )  # fmt: skip
+            for k in range(0, count, piece):
+                product(
+                    (g_w_hh, 0, ACROSS * L, H * ACROSS * L), (g_w_hh, 0, ACROSS * L, H * ACROSS * L),
+                    (d_rh, k * row_first, row_first, ACROSS * L), (before, k * row_h, 1, row_h),
+                    (H, V * FIRST // ACROSS, min(piece, count - k)), (GRAD, ACROSS, ACROSS, 1, L),
+                )  # fmt: skip
             product(
                 (g_b_hh, 0, 0),
                 (g_b_hh, 0, 0),
@@ -216,10 +225,12 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
             )
             if P > 0:
                 second = (d_second, 0, row_second, SECOND * L)
-                product(
-                    (g_w_second, 0, V * SECOND * L), (g_w_second, 0, V * SECOND * L), second,
-                    (operand, 0, 1, padded), (H, V, count), (GRAD2, ACROSS2, SECOND, 1, L),
-                )  # fmt: skip
+                for k in range(0, count, piece):
+                    product(
+                        (g_w_second, 0, ACROSS2 * L, H * ACROSS2 * L), (g_w_second, 0, ACROSS2 * L, H * ACROSS2 * L),
+                        (d_second, k * row_second, row_second, ACROSS2 * L), (operand, k * row_h, 1, row_h),
+                        (H, V * SECOND // ACROSS2, min(piece, count - k)), (GRAD2, ACROSS2, ACROSS2, 1, L),
+                    )  # fmt: skip
                 product(
                     (g_b_second, 0, 0), (g_b_second, 0, 0), second,
                     (ones, 0, 0, 0), (1, V, count), (1, SECOND, SECOND, BIAS, L),
@@ -233,14 +244,16 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                 whole = (d_rh, 0, row_first, G * L)
             if few_inputs:
                 product(
-                    (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, count), (1, G, G, BIAS, L),
+                    (g_w_ih, 0, G * L, I * G * L), (g_w_ih, 0, G * L, I * G * L), whole,
+                    (x, 0, 1, row_x), (I, V, count), (1, G, G, BIAS, L),
                 )  # fmt: skip
             else:
-                product(
-                    (g_w_ih, 0, V * G * L), (g_w_ih, 0, V * G * L), whole,
-                    (x, 0, 1, I), (I, V, count), (GRAD_X, ACROSS_X, G, 1, L),
-                )  # fmt: skip
+                for k in range(0, count, piece):
+                    product(
+                        (g_w_ih, 0, ACROSS_X * L, I * ACROSS_X * L), (g_w_ih, 0, ACROSS_X * L, I * ACROSS_X * L),
+                        (whole[0], k * whole[2], whole[2], ACROSS_X * L), (x, k * row_x, 1, row_x),
+                        (I, V * G // ACROSS_X, min(piece, count - k)), (GRAD_X, ACROSS_X, ACROSS_X, 1, L),
+                    )  # fmt: skip
             if d_inputs.size > 0 and few_inputs:
                 for n in range(N):
                     for s in range(steps):

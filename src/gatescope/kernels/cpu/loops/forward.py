@@ -7,7 +7,7 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 from functools import cache
 
 from gatescope.cells.registry import absent
-from gatescope.kernels.cpu.layout import input_tile
+from gatescope.kernels.cpu.layout import FEW_INPUTS, input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import get, load, put, store
 from gatescope.kernels.simd.product import product
@@ -23,10 +23,11 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
     S, K, G, P, L = len(cell.states), len(cell.saved), len(cell.gates), cell.prepared, lanes
     FIRST = P or G
     SECOND = max(G - FIRST, 1)
-    ROWS, VECTORS, SPLIT = tiles
-    ROWS2, VECTORS2, SPLIT2 = second_tiles
+    ROWS, VECTORS, SPLIT, WIDE, ASK = tiles
+    ROWS2, VECTORS2, SPLIT2, WIDE2, ASK2 = second_tiles
     MASKED = masked
     INPUT_ROWS, INPUT_VECTORS = input_tile(G)
+    FEW = FEW_INPUTS
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
@@ -53,14 +54,20 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
 
         for t0 in range(start, stop, segment):
             steps = min(segment, stop - t0)
-            for n in range(N):
+            # All sequences of a step or all steps of a sequence at a time, whichever are more: they share the weights,
+            # unless these are few.
+            if steps < N and I > FEW:
+                rows, times, out_row, x_row, out_next, x_next = N, steps, segment * row, I, row, B * I
+            else:
+                rows, times, out_row, x_row, out_next, x_next = steps, N, row, B * I, segment * row, I
+            for k in range(times):
                 product(
-                    (wx, n * segment * row, row),
+                    (wx, k * out_next, out_row),
                     (b_ih, 0, 0),
-                    (w_ih, 0, G * L, I * G * L),
-                    (inputs, (t0 * B + begin + n) * I, B * I, 1),
-                    (steps, V, I),
-                    (INPUT_ROWS, INPUT_VECTORS, G, 1, L),
+                    (w_ih, 0, INPUT_VECTORS * L, I * INPUT_VECTORS * L),
+                    (inputs, (t0 * B + begin) * I + k * x_next, x_row, 1),
+                    (rows, V * G // INPUT_VECTORS, I),
+                    (INPUT_ROWS, INPUT_VECTORS, INPUT_VECTORS, 1, L),
                 )
             for s in range(steps):
                 t = t0 + s
@@ -73,19 +80,19 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                     product(
                         (rh, 0, V * FIRST * L),
                         (b_hh, 0, 0),
-                        (w_hh, 0, FIRST * L, H * FIRST * L),
+                        (w_hh, 0, WIDE * L, H * WIDE * L),
                         (operand, 0, padded, 1),
-                        (N, V, H, t % 2),
-                        (ROWS, VECTORS, FIRST, SPLIT, L),
+                        (N, V * FIRST // WIDE, H, t % 2),
+                        (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
                     )
                 else:
                     product(
                         (rh, 0, V * FIRST * L),
                         (b_hh, 0, 0),
-                        (w_hh, 0, FIRST * L, H * FIRST * L),
+                        (w_hh, 0, WIDE * L, H * WIDE * L),
                         (state, 0, S * padded, 1),
-                        (N, V, H, t % 2),
-                        (ROWS, VECTORS, FIRST, SPLIT, L),
+                        (N, V * FIRST // WIDE, H, t % 2),
+                        (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
                     )
                 if P > 0:
                     for n in range(N):
@@ -105,10 +112,10 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
                     product(
                         (rh_second, 0, V * SECOND * L),
                         (b_second, 0, 0),
-                        (w_second, 0, SECOND * L, H * SECOND * L),
+                        (w_second, 0, WIDE2 * L, H * WIDE2 * L),
                         (operand, 0, padded, 1),
-                        (N, V, H, t % 2),
-                        (ROWS2, VECTORS2, SECOND, SPLIT2, L),
+                        (N, V * SECOND // WIDE2, H, t % 2),
+                        (ROWS2, VECTORS2, WIDE2, SPLIT2, L, ASK2),
                     )
                 for n in range(N):
                     running = t < lengths[begin + n]

@@ -31,8 +31,8 @@ def make_linearization(cell, lanes, tiles, second_tiles):
         S + 2 * G,
         K + S,
     )  # derivatives of a new state; values in which small derivatives are counted
-    ROWS, VECTORS, SPLIT = tiles
-    ROWS2, VECTORS2, SPLIT2 = second_tiles
+    ROWS, VECTORS, SPLIT, WIDE, ASK = tiles
+    ROWS2, VECTORS2, SPLIT2, WIDE2, ASK2 = second_tiles
     INPUT_ROWS, INPUT_VECTORS = input_tile(G)
     OTHERS = int(cell.reads_others)
     FINGERPRINT = fingerprint_of(cell)
@@ -68,18 +68,18 @@ def make_linearization(cell, lanes, tiles, second_tiles):
             product(
                 (wx, 0, V * G * L),
                 (b_ih, 0, 0),
-                (w_ih, 0, G * L, I * G * L),
+                (w_ih, 0, INPUT_VECTORS * L, I * INPUT_VECTORS * L),
                 (x, 0, I, 1),
-                (rows, V, I),
-                (INPUT_ROWS, INPUT_VECTORS, G, 1, L),
+                (rows, V * G // INPUT_VECTORS, I),
+                (INPUT_ROWS, INPUT_VECTORS, INPUT_VECTORS, 1, L),
             )
             product(
                 (rh, 0, V * FIRST * L),
                 (b_hh, 0, 0),
-                (w_hh, 0, FIRST * L, H * FIRST * L),
+                (w_hh, 0, WIDE * L, H * WIDE * L),
                 (old, 0, S * padded, 1),
-                (rows, V, H),
-                (ROWS, VECTORS, FIRST, SPLIT, L),
+                (rows, V * FIRST // WIDE, H),
+                (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
             )
             if P > 0:
                 for n in range(rows):
@@ -94,10 +94,10 @@ def make_linearization(cell, lanes, tiles, second_tiles):
                 product(
                     (rh_second, 0, V * SECOND * L),
                     (b_second, 0, 0),
-                    (w_second, 0, SECOND * L, H * SECOND * L),
+                    (w_second, 0, WIDE2 * L, H * WIDE2 * L),
                     (operand, 0, padded, 1),
-                    (rows, V, H),
-                    (ROWS2, VECTORS2, SECOND, SPLIT2, L),
+                    (rows, V * SECOND // WIDE2, H),
+                    (ROWS2, VECTORS2, WIDE2, SPLIT2, L, ASK2),
                 )
             for n in range(rows):
                 for j in range(V):

@@ -33,7 +33,7 @@ def make_readout(lanes):
         # span: first sequence, last, first step, last (of targets and mask), outputs, whether to compute gradients
         # work: x [CHUNK][H padded], y and d_y [CHUNK][O padded], d_x [CHUNK][H padded], slopes and squares [O padded],
         #       ones (1,), zeros, where rows are [CHUNK][2] int64
-        # sums: gradients of w and b as gradient rows, added to
+        # sums: gradients of w and b as a gradient panel each, of all outputs, added to
         # results: d_features (steps, B, H), outputs (T, B, O) or of size 0: none
         # totals (heads, 3) float64, added to: losses, right answers, answers
         w, b, w_back = weights
@@ -42,7 +42,7 @@ def make_readout(lanes):
         d_features, outputs = results
         begin, end, start, stop, O, learn = span
         base, by_step, by_sequence = offsets
-        B, C, H = targets.shape[1], targets.shape[2], g_w.shape[0]
+        B, C, H = targets.shape[1], targets.shape[2], g_w.shape[1]
         V, wide = (O + L - 1) // L, (H + L - 1) // L
         padded, across = V * L, wide * L
         one, zero = ones[0], zeros[0]

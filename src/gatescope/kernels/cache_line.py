@@ -1,0 +1,3 @@
+"""What memory goes to the caches in."""
+
+CACHE_LINE = 64  # bytes, on the machines that there are
