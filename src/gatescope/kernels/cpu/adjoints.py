@@ -95,7 +95,9 @@ class Adjoints:
         self._width = params.input_size if onward else 1
         self._weights = (
             *adjoint_panels(plan, params),
-            layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes) if onward else nothing,
+            layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes, 1)
+            if onward
+            else nothing,
         )
         self._blocks = blocks or blocks_of([plan], batch, self._count, threads, whole=paths)
         self._rows = max((end - begin) * (high - low) for begin, end, low, high in self._blocks)

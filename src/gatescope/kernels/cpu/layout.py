@@ -23,6 +23,8 @@ from gatescope.kernels.simd.vector import host_lanes, host_registers
 
 # Up to this many inputs, a scalar product each is cheaper than a vector that is mostly padding.
 FEW_INPUTS = 4
+# Vectors of a panel that carries adjoints to more inputs: a vector alone has too few sums for a tile.
+INPUT_PAIR = 2
 
 
 def vectors_for(size: int, lanes: int) -> int:
@@ -60,7 +62,7 @@ def bias_panel(bias: Array, gates: int, lanes: int) -> Array:
 def adjoint_panel(weight: Array, gates: int, lanes: int, width: int = 1) -> Array:
     """Return (G*H, N) weights as flat adjoint panels, which carry adjoints of pre-activations to N columns."""
     units, columns = weight.shape[0] // gates, weight.shape[1]
-    vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes)
+    vectors, wide = vectors_for(units, lanes), vectors_for(columns, lanes * width) * width
     blocks = _padded(_padded(weight.reshape(gates, units, columns), 1, vectors * lanes), 2, wide * lanes)
     return _copy(
         blocks.reshape(gates, vectors, lanes, wide // width, width, lanes).transpose(3, 1, 0, 2, 4, 5)
@@ -74,9 +76,11 @@ def dot_rows(weight: Array, gates: int, lanes: int) -> Array:
     )
 
 
-def input_weights(weight: Array, gates: int, lanes: int) -> Array:
-    """Return (G*H, I) input weights for the backward sweep: dot rows for few inputs, else an adjoint panel."""
-    return (dot_rows if weight.shape[1] <= FEW_INPUTS else adjoint_panel)(weight, gates, lanes)
+def input_weights(weight: Array, gates: int, lanes: int, width: int) -> Array:
+    """Return (G*H, I) input weights for sweeps back in time: dot rows for few inputs, else adjoint panels."""
+    if weight.shape[1] <= FEW_INPUTS:
+        return dot_rows(weight, gates, lanes)
+    return adjoint_panel(weight, gates, lanes, width)
 
 
 def unpack_gradient(panels: Array, gates: int, units: int) -> Array:
@@ -124,7 +128,7 @@ NONE = Tiles(forward=_ONE, adjoint=_ONE, gradient=_ONE)  # of a product that the
 # Vectors of weights to a row of accumulators; more leave too few registers for rows.
 _WIDEST = 4
 # Rows of which the best tile decides how wide a panel is: every choice of rows divides them.
-_MANY_ROWS = 24
+_MANY_ROWS = 84
 # So many weights are near: they fit the second-level cache, beside what else is there.
 _NEAR = 1 << 16
 
@@ -163,12 +167,12 @@ def _panel_tile(gates: int, vectors: int, split: int, rows: int, *, small: bool,
 
 def input_tile(gates: int) -> tuple[int, int]:
     """Return the rows and vectors of products with all gates of units: of inputs, and of the weights' gradient."""
-    return tile_for(1, gates, 1, 8, small=True, choice=(1, 2, 4, 8), columns=_divisors(gates))[:2]
+    return tile_for(1, gates, 1, 8, small=True, choice=(7, 4, 2, 1), columns=_divisors(gates))[:2]
 
 
 def _gradient_tile(vectors: int, rows: int, small: bool) -> Tile:
     """Return the tile of a product whose weights are adjoints, and whose sums are panels as wide as it."""
-    rows, width, split = tile_for(1, vectors, 1, rows, small=small, near=True, columns=_divisors(vectors))
+    rows, width, split = tile_for(1, vectors, 1, rows, small=small, columns=_divisors(vectors))
     return Tile(rows, width, split, width, 0)
 
 
@@ -185,21 +189,20 @@ def tile_for(
     rows: int,
     *,
     small: bool,
-    near: bool = False,
     choice: tuple[int, ...] | None = None,
     columns: tuple[int, ...] | None = None,
 ) -> tuple[int, int, int]:
     """Return the tile of a product for `rows` rows and `vectors` groups of so many gates that takes the fewest cycles.
 
     A step of k takes a tile as long as the slowest of three: its multiply-adds, on two units; its loads of x and of
-    weights, two a cycle, of weights that are neither `small` nor `near` one; and the latency of an addition, 4 cycles,
-    shared by the sets of accumulators that are worked on at once.  The loop itself adds half a cycle, and one more
-    where what is loaded is not `small`: tiles with more to do wait for it less often.
+    weights, two a cycle, of weights that are not `small` one; and the latency of an addition, 4 cycles, shared by the
+    sets of accumulators that are worked on at once.  The loop itself adds half a cycle, and one more where what is
+    loaded is not `small`: tiles with more to do wait for it less often.
     """
 
     def cycles(tile_rows: int, columns: int) -> float:
         at_once = sets_at_once(tile_rows, columns, split)
-        loads = tile_rows + columns * (1 if small or near else 2)
+        loads = tile_rows + columns * (1 if small else 2)
         return max(tile_rows * columns / 2, loads / 2, 4 / at_once) + (0.5 if small else 1.5)
 
     def all_cycles(tile: tuple[int, int]) -> float:
@@ -208,8 +211,8 @@ def tile_for(
 
     registers = host_registers()
     # Few different answers, since each is a kernel to compile: fewest for one vector of units, where the products take
-    # little of the time.
-    choice = choice or ((1, 2, 4, 6, 8) if vectors > 1 else (1, 4))
+    # little of the time.  Eight rows have more addresses than there are registers, and are half as fast as seven.
+    choice = choice or ((1, 2, 4, 6, 7) if vectors > 1 else (1, 4))
     tiles = [
         (r, c) for c in columns or _columns(gates, vectors) for r in choice if r * c + c + 1 <= registers
     ]

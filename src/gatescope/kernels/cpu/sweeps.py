@@ -174,7 +174,8 @@ def backward_work(
 ) -> Panels:
     """Return the scratch of the backward kernel for a block of `rows` sequences with `width` inputs."""
     lanes, padded, vectors, dtype = plan.lanes, plan.padded, plan.vectors, plan.dtype
-    wide = layout.vectors_for(width, lanes) * lanes
+    pair = layout.INPUT_PAIR * lanes
+    wide = layout.vectors_for(width, pair) * pair
 
     def rows_of(count: int) -> Array:
         return aligned_empty(rows * segment * (vectors * count * lanes + lanes), dtype)
@@ -199,7 +200,7 @@ def backward_panels(plan: CellPlan, params: Params) -> Panels:
     """Return the weights as the backward kernel reads them."""
     return (
         *adjoint_panels(plan, params),
-        layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes),
+        layout.input_weights(params.weight_ih, len(plan.cell.gates), plan.lanes, layout.INPUT_PAIR),
     )
 
 

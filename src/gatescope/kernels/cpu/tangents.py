@@ -9,7 +9,7 @@ from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
 from gatescope.kernels.cpu.sweeps import CellPlan, by_phase
-from gatescope.kernels.simd.orthogonal import BLOCK, LANES, scratch_size
+from gatescope.kernels.simd.orthogonal import LANES, TILE, scratch_size
 
 
 class Tangents:
@@ -83,7 +83,7 @@ class Tangents:
 
         groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
         cell, gates = cell_of(self._plan.cell, gates)
-        kernel = make_tangent(cell, (BLOCK, groups))
+        kernel = make_tangent(cell, (TILE, groups))
         steps = gates.shape[0]
         logs = np.empty((-(-steps // every) + 1, self.count))
         span = (sequence, 0, steps, self.count, every)

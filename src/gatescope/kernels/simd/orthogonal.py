@@ -20,7 +20,8 @@ from gatescope.kernels.simd.vector import constant, host_lanes
 LANES = host_lanes(np.dtype(np.float64))
 EPS = float(np.finfo(np.float64).eps)
 RESOLVED = 1e-13  # a sine above which a row's length has three digits
-BLOCK = 8  # rows of a block, and of a tile; a whole number of vectors
+BLOCK = 8  # rows of a block; a whole number of vectors
+TILE = 4  # rows of a tile of two vectors: with more, accumulators do not fit 16 registers
 _LEAST_LEFT = 1e-3  # of a row's length, below which it is done again
 _PASSES = 4
 _LEAST, _MOST = 1e-200, 1e200  # of a square that has all its digits
@@ -141,7 +142,7 @@ def _project(rows, base, first, size, width, scratch, panel, coefficients, zeros
         (scratch, panel, LANES, width * LANES),
         (rows, start, pitch, 1),
         (size, pairs, width),
-        (BLOCK, 2, 1, 1, LANES),
+        (TILE, 2, 1, 1, LANES),
     )
     product(
         (scratch, coefficients + pairs * LANES, first),
@@ -149,7 +150,7 @@ def _project(rows, base, first, size, width, scratch, panel, coefficients, zeros
         (scratch, panel + pairs * width * LANES, LANES, width * LANES),
         (rows, start, pitch, 1),
         (size, first // LANES - pairs, width),
-        (BLOCK, 1, 1, 2, LANES),
+        (TILE, 1, 1, 2, LANES),
     )
     for k in range(0, size * first, LANES):
         value = load(scratch, coefficients + k, LANES, 1, LANES)[0]
@@ -161,7 +162,7 @@ def _project(rows, base, first, size, width, scratch, panel, coefficients, zeros
         (rows, base, pitch, LANES),
         (scratch, coefficients, first, 1),
         (size, pairs, first),
-        (BLOCK, 2, 1, 1, LANES),
+        (TILE, 2, 1, 1, LANES),
     )
     product(
         (rows, start + pairs * LANES, pitch),
@@ -169,7 +170,7 @@ def _project(rows, base, first, size, width, scratch, panel, coefficients, zeros
         (rows, base + pairs * LANES, pitch, LANES),
         (scratch, coefficients, first, 1),
         (size, width // LANES - pairs, first),
-        (BLOCK, 1, 1, 1, LANES),
+        (TILE, 1, 1, 1, LANES),
     )
 
 

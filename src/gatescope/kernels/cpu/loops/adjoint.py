@@ -75,7 +75,7 @@ def make_adjoint(cell, lanes, tiles, second_tiles, inputs=False, paths=False, li
     ONWARD = int(
         linked is not None and not inputs
     )  # of the lowest layer, whose inputs are measured, nothing goes on
-    ROWS_X, VECTORS_X, SPLIT_X, *_ = linked or (8, 1, 1)
+    ROWS_X, VECTORS_X, SPLIT_X, *_ = linked or (7, 1, 1)
     APART = int(ONWARD or (inputs and (P > 0 or not cell.shared)))
     FINGERPRINT = fingerprint_of(cell)
     LN2 = math.log(2.0)

@@ -7,7 +7,7 @@ Scratch layouts: [n] sequence of the block, [s] step of the segment, [j] vector 
 from functools import cache
 
 from gatescope.cells.registry import absent
-from gatescope.kernels.cpu.layout import FEW_INPUTS, input_tile
+from gatescope.kernels.cpu.layout import FEW_INPUTS, INPUT_PAIR, input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
 from gatescope.kernels.simd.load_store import clear, get, load, prefetch, put, store
 from gatescope.kernels.simd.product import dot, product
@@ -34,7 +34,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     AHEAD = 4  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
-    FEW = FEW_INPUTS
+    FEW, PAIR = FEW_INPUTS, INPUT_PAIR
     FINGERPRINT = fingerprint_of(cell)
 
     @compiled
@@ -66,6 +66,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         few_inputs = I <= FEW
         row_x = I if few_inputs else I + L
         wide = (I + L - 1) // L
+        pairs = (wide + PAIR - 1) // PAIR
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
 
         for n in range(N):
@@ -263,13 +264,13 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                             )
             elif d_inputs.size > 0:
                 product(
-                    (d_x, 0, wide * L), (zeros, 0, 0), (w_ih, 0, L, V * G * L * L),
-                    (whole[0], 0, whole[2], 1), (count, wide, V * G * L), (8, 1, 1, 1, L),
+                    (d_x, 0, pairs * PAIR * L), (zeros, 0, 0), (w_ih, 0, PAIR * L, V * G * L * PAIR * L),
+                    (whole[0], 0, whole[2], 1), (count, pairs, V * G * L), (4, PAIR, PAIR, 1, L),
                 )  # fmt: skip
                 for n in range(N):
                     for s in range(steps):
                         for i in range(I):
-                            d_inputs[t0 + s, begin + n, i] = d_x[(n * steps + s) * wide * L + i]
+                            d_inputs[t0 + s, begin + n, i] = d_x[(n * steps + s) * pairs * PAIR * L + i]
             t1 = t0
 
         for n in range(N):

@@ -9,7 +9,7 @@ from numba.extending import register_jitable
 from gatescope.kernels.cpu.loops.compiling import compiled, machinery
 from gatescope.kernels.cpu.loops.intervals import begin_intervals, end_step
 from gatescope.kernels.simd.load_store import load, store
-from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, orthogonalize
+from gatescope.kernels.simd.orthogonal import BLOCK, EPS, LANES, TILE, orthogonalize
 from gatescope.kernels.simd.product import dot, dots, product
 from gatescope.kernels.simd.vector import constant
 
@@ -29,12 +29,12 @@ def _times(matrices, t, rows, old, new, count, n):
         rows[new + k] = 0.0
     product(
         (rows, new, pitch), (rows, new, pitch), (matrices, base, padded, LANES), (rows, old, pitch, 1),
-        (count, pairs, n), (BLOCK, 2, 1, 1, LANES),
+        (count, pairs, n), (TILE, 2, 1, 1, LANES),
     )  # fmt: skip
     product(
         (rows, new + pairs * LANES, pitch), (rows, new + pairs * LANES, pitch),
         (matrices, base + pairs * LANES, padded, LANES), (rows, old, pitch, 1),
-        (count, vectors - pairs, n), (BLOCK, 1, 1, 1, LANES),
+        (count, vectors - pairs, n), (TILE, 1, 1, 1, LANES),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ CHUNK = 64
 def make_readout(lanes):
     """Make the kernel of outputs, losses and gradients of a block of sequences over a span of steps."""
     L = lanes
-    ROWS, BIAS, AT_ONCE = 8, 8, CHUNK
+    ROWS, BIAS, AT_ONCE = 7, 8, CHUNK
     AHEAD = 4  # steps that memory is asked for before it is needed: segments come latest first
     FINGERPRINT = machinery()
 
