@@ -32,7 +32,11 @@ TRAINING_RESULTS, LEARNING_RESULTS = RESULTS.with_name("training.json"), RESULTS
 EXPLORER_RESULTS = RESULTS.with_name("explorer.json")
 COLD_START_RESULTS = RESULTS.with_name("cold_start.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
-_COLUMNS = (("pytorch", "PyTorch"), ("jax", "JAX"), ("onnxruntime", "ONNX Runtime, forward"))
+_COLUMNS = (
+    ("pytorch", "PyTorch"),
+    ("jax", "JAX"),
+    ("onnxruntime", "ONNX Runtime, forward"),
+)
 
 
 def _number(value: float) -> str:
@@ -41,13 +45,16 @@ def _number(value: float) -> str:
 
 
 def _cell(row: dict[str, Any], peer: str) -> str:
-    """Ratio and target; bold where the target is missed."""
+    """Ratio and target; bold where the target is missed or the peer is faster, which is lost."""
     for c in row["comparisons"]:
         if c["peer"] == peer:
-            text = _number(c["ratio"])
-            if c["target"] is None:
-                return text
-            return f"{text} (≥ {c['target']:g})" if c["met"] else f"**{text}** (≥ {c['target']:g}, missed)"
+            text, target = _number(c["ratio"]), c["target"]
+            good = c["ratio"] >= 1 if target is None else c["met"]
+            notes = [] if target is None else [f"≥ {target:g}"]
+            if not good:
+                text = f"**{text}**"
+                notes.append("lost" if c["ratio"] < 1 else "missed")
+            return f"{text} ({', '.join(notes)})" if notes else text
     return "not run" if peer in row["skipped"] else "–"
 
 
@@ -83,6 +90,7 @@ def make_table(data: dict[str, Any]) -> str:
         lines.append("")
     quiet = [c for row in data["rows"] for c in row["comparisons"] if c["others"] <= machine.DISTURBED]
     judged = [c["met"] for c in quiet if c["met"] is not None]
+    lost = sum(c["ratio"] < 1 for c in quiet)
     names = (
         ("gatescope", "gatescope"),
         ("torch", "PyTorch"),
@@ -92,10 +100,10 @@ def make_table(data: dict[str, Any]) -> str:
     used = [*names, ("numba", "Numba"), ("numpy", "NumPy")]
     lines += [
         "Ours in µs a step, with the share of that time that the stated floor of the machine needs; peers as"
-        " ratios, their time / ours, with the target. PyTorch and JAX do forward and backward, ONNX Runtime"
-        " forward alone. A row in italics was disturbed by other processes, which slows the peers most; it"
-        " does not count here:"
-        f" {sum(judged)} of {len(judged)} targets are met.",
+        " ratios, their time / ours, with the target if there is one; below 1 the peer is faster. ONNX Runtime does"
+        " forward alone, the others forward and backward. A row in italics was disturbed by other processes, which"
+        " slows the peers most; it does not count here:"
+        f" {sum(judged)} of {len(judged)} targets are met, and {lost} of {len(quiet)} comparisons are lost.",
         "",
         f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']};"
         f" {', '.join(f'{title} {versions[key]}' for key, title in used if versions.get(key))}."

@@ -91,12 +91,21 @@ def results(ratio: float, target: float | None) -> dict[str, Any]:
 
 
 def test_table_shows_wins_and_losses() -> None:
-    won, lost = table.make_table(results(3.0, 2.5)), table.make_table(results(2.0, 2.5))
+    won, missed = table.make_table(results(3.0, 2.5)), table.make_table(results(2.0, 2.5))
     assert "0.25 (40 %)" in won
     assert "3 (≥ 2.5)" in won
-    assert "1 of 1 targets" in won
-    assert "**2** (≥ 2.5, missed)" in lost
-    assert "not run" in lost
+    assert "1 of 1 targets are met, and 0 of 1 comparisons are lost" in won
+    assert "**2** (≥ 2.5, missed)" in missed
+    assert "not run" in missed
+    assert "0 of 1 targets are met, and 0 of 1 comparisons are lost" in missed
+
+
+@pytest.mark.parametrize(("target", "cell"), [(1.0, "**0.9** (≥ 1, lost)"), (None, "**0.9** (lost)")])
+def test_a_row_that_a_peer_wins_is_printed_as_lost(target: float | None, cell: str) -> None:
+    lost = table.make_table(results(0.9, target))
+    assert f"| {cell} |" in lost
+    assert "and 1 of 1 comparisons are lost" in lost
+    assert "| 1.1 |" in table.make_table(results(1.1, None))
 
 
 def test_a_disturbed_row_is_marked_and_not_counted() -> None:
@@ -104,7 +113,7 @@ def test_a_disturbed_row_is_marked_and_not_counted() -> None:
     data["rows"][0]["comparisons"][0]["others"] = 0.2
     text = table.make_table(data)
     assert "*LSTM B=1 I=1 H=16 T=20,000*" in text
-    assert "0 of 0 targets" in text
+    assert "0 of 0 targets are met, and 0 of 0 comparisons are lost" in text
 
 
 def test_disturbed_results_do_not_replace_those_that_are_committed(tmp_path: Path, capsys: Any) -> None:
