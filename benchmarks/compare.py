@@ -95,20 +95,20 @@ def _print(row: Row, timed: dict[str, Any], smoke: bool) -> None:
         if smoke:  # a ratio of one round of a few steps says nothing
             worst = max(c["largest_difference"].values())
             print(
-                f"{row.key:28s} {c['pass']:17s} {c['peer']:12s} agrees, differences up to {worst:.1e}",
+                f"{row.key:34s} {c['pass']:17s} {c['peer']:12s} agrees, differences up to {worst:.1e}",
                 flush=True,
             )
             continue
         verdict = "" if c["met"] is None else f" target {c['target']:g} {'met' if c['met'] else 'MISSED'}"
         print(
-            f"{row.key:28s} {c['pass']:17s} {c['peer']:12s} ours {c['ours_us_per_step']['median']:9.3f}"
+            f"{row.key:34s} {c['pass']:17s} {c['peer']:12s} ours {c['ours_us_per_step']['median']:9.3f}"
             f" peer {c['peer_us_per_step']['median']:9.3f} us/step  ratio {c['ratio']:7.2f}"
             f" ({c['ratio_low']:.2f} to {c['ratio_high']:.2f}; of the best {c['ratio_of_best']:.2f})"
             f"{verdict}{'  DISTURBED' if c['others'] > machine.DISTURBED else ''}",
             flush=True,
         )
     for name, why in timed["skipped"].items():
-        print(f"{row.key:28s} {name} left out: {why}", flush=True)
+        print(f"{row.key:34s} {name} left out: {why}", flush=True)
 
 
 def _shares(row: Row, timed: dict[str, Any], machine: floor.Machine) -> dict[str, Any]:

@@ -48,7 +48,11 @@ ROWS: tuple[Row, ...] = (
     _row("rnn", 64, 40, None),
 )
 
-QUICK = ("lstm-b40-i1-h16-float32", "lstm-b40-i16-h64-float64", "gru-b40-i16-h256-float32")
+QUICK = (
+    "lstm-b40-i1-h16-t20000-float32",
+    "lstm-b40-i16-h64-t100000-float64",
+    "gru-b40-i16-h256-t100000-float32",
+)
 
 # By what part of its largest value an array may differ from the CPU's.  Weight gradients in float32 are sums of some
 # thousands of terms, which the GPU adds in another order.

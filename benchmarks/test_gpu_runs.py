@@ -163,7 +163,7 @@ def test_a_run_writes_what_it_prints(
     assert written["provenance"]["gpu"]["gpu"] == "an invention"
     assert "an invention" in capsys.readouterr().out
     last = run.report().split("\n")[-1]
-    assert last.startswith("gru-b40-i1-h16-float32")
+    assert last.startswith("gru-b40-i1-h16-t20000-float32")
     assert run.wrong(), "rows that failed are an error too"
     assert not list((tmp_path / "new").glob("*.partial"))
 
@@ -306,7 +306,7 @@ def test_a_wrong_row_is_reported(emulated: Any, tmp_path: Path, monkeypatch: Any
 
 
 def test_references_are_written_and_read(tmp_path: Path, monkeypatch: Any) -> None:
-    (row,) = select(["lstm-b40-i1-h16-float32"])
+    (row,) = select(["lstm-b40-i1-h16-t20000-float32"])
     monkeypatch.setattr(gpu_reference, "check_steps", lambda row: 3)
     gpu_reference.main([str(tmp_path), row.key])
     expected = gpu_reference.reference(gpu_reference.check_problem(row))

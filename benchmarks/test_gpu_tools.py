@@ -153,7 +153,9 @@ def side(us: float, **more: Any) -> dict[str, Any]:
     return {**times, "steps": 20_000, "on_stream": True, "check": {"agrees": True}, **more}
 
 
-def row_of(ours: float | None, peer: float | None, key: str = "lstm-b40-i1-h16-float32", **more: Any) -> Any:
+def row_of(
+    ours: float | None, peer: float | None, key: str = "lstm-b40-i1-h16-t20000-float32", **more: Any
+) -> Any:
     (row,) = select([key])
     row_data: dict[str, Any] = gpu_measure.Progress(row, WallTimer(), gpu_measure.Settings()).results
     row_data |= {"check": {"agrees": True}, **more}
@@ -172,7 +174,7 @@ def test_ratios_floors_and_verdicts() -> None:
     assert won["floor"]["both"]["share"] == pytest.approx(sum(FLOORS[16]) / 0.8)
     assert row_of(0.8, 4.0, check={"agrees": False})["met"] is False, "a wrong result meets no target"
     assert row_of(0.8, None)["met"] is None
-    assert "floor" not in row_of(0.8, 4.0, "lstm-b40-i16-h64-float64")
+    assert "floor" not in row_of(0.8, 4.0, "lstm-b40-i16-h64-t100000-float64")
     other = row_of(0.8, None)
     other[PEER] = side(4.0, check={"agrees": False})
     gpu_measure.add_ratios(other)
@@ -181,7 +183,9 @@ def test_ratios_floors_and_verdicts() -> None:
 
 
 def test_flatness_compares_one_sequence_with_many() -> None:
-    rows = [row_of(us, None, f"lstm-b{b}-i16-h64-float32") for b, us in ((1, 0.5), (40, 0.6), (256, 0.75))]
+    rows = [
+        row_of(us, None, f"lstm-b{b}-i16-h64-t100000-float32") for b, us in ((1, 0.5), (40, 0.6), (256, 0.75))
+    ]
     assert gpu_measure.flatness(rows) == [{"cell": "lstm", "hidden_size": 64, "ratio_256_to_1": 1.5}]
     assert gpu_measure.flatness(rows[:2]) == []
 
@@ -216,8 +220,8 @@ def data(*rows: dict[str, Any], **protocol: Any) -> dict[str, Any]:
 
 
 def test_markdown_shows_wins_and_losses() -> None:
-    broken = row_of(None, None, "gru-b40-i1-h16-float32", failed="a | b *")
-    late = row_of(None, None, "lstm-b1-i16-h64-float32", skipped="not measured: no time left")
+    broken = row_of(None, None, "gru-b40-i1-h16-t20000-float32", failed="a | b *")
+    late = row_of(None, None, "lstm-b1-i16-h64-t100000-float32", skipped="not measured: no time left")
     text = gpu_table.markdown(data(row_of(0.8, 4.0), row_of(2.0, 4.0), broken, late))
     assert "| LSTM B=40 I=1 H=16 | 0.32 | 0.48 | 0.8 (40 %) | 4 | 5 (≥ 3) |" in text
     assert "**2** (≥ 3, missed)" in text

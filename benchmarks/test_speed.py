@@ -3,6 +3,9 @@
     pytest benchmarks --benchmark-enable           the real thing
     pytest benchmarks --smoke                      a few steps, one round: everything runs and agrees
 
+Stacks are in rows of 128 units, whose kernels take long to compile; so that they are tested where there is little
+time, too, they have small rows of their own here.
+
 A test fails when a peer's results differ from ours, not when a ratio is short of its target: that is
 reported, here in ``extra_info`` and by `benchmarks.compare` in the table.
 """
@@ -18,8 +21,8 @@ import pytest
 
 from benchmarks import peers, timing
 from benchmarks.compare import SMOKE_STEPS
-from benchmarks.problem import make_problem
-from benchmarks.rows import PASS_OF, ROWS, Row
+from benchmarks.problem import by_name, make_problem
+from benchmarks.rows import PASS_OF, ROWS, TRAIN, Row
 from gatescope.experiments import turns
 
 THREADS = 2
@@ -28,6 +31,34 @@ ROUNDS = 7
 CASES = [
     pytest.param(row, peer, id=f"{row.key}-{PASS_OF[peer]}-{peer}") for row in ROWS for peer in row.targets
 ]
+
+
+# Of two layers, so that a step's function serves two kinds of inputs.
+SMALL = [
+    Row(cell=cell, dtype="float32", batch=3, input_size=2, hidden_size=8, steps=SMOKE_STEPS, layers=2)
+    for cell in ("lstm", "gru", "rnn")
+]
+PEERS = [name for name in peers.MODULES if name != "gatescope"]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("row", SMALL, ids=lambda row: row.key)
+def test_two_layers(row: Row, peer: str) -> None:
+    problem = make_problem(row)
+    try:
+        rival = peers.load(peer)(problem, THREADS)
+    except peers.MissingPeer as missing:
+        pytest.skip(str(missing))
+    which = PASS_OF[peer]
+    with rival, peers.load("gatescope")(problem, THREADS) as gatescope:
+        results = [each.arrays(timing.call_of(each, which)()) for each in (gatescope, rival)]
+    ours, theirs = results
+    timing.disagreement(ours, theirs, row.dtype)
+    if which == TRAIN:
+        assert ours.keys() == {"outputs", *by_name(problem.layers)}
+        wrong = {**theirs, "weight_ih_l1": 1.001 * theirs["weight_ih_l1"]}
+        with pytest.raises(AssertionError, match="weight_ih_l1"):
+            timing.disagreement(ours, wrong, row.dtype)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def machine(**changes: Any) -> floor.Machine:
 
 
 def test_bounds_are_the_stated_counts() -> None:
-    (row,) = select(["lstm-b40-i1-h16-float32"])
+    (row,) = select(["lstm-b40-i1-h16-t20000-float32"])
     times = floor.bounds(row, machine())
     assert times["forward"]["products"] == pytest.approx(40 * 4 * 16 * 17 / 2e9, rel=1e-12)
     assert times["backward"]["products"] == pytest.approx(2 * 40 * 4 * 16 * 17 / 2e9, rel=1e-12)
@@ -56,14 +56,33 @@ def test_bounds_are_the_stated_counts() -> None:
     assert "latency" not in times["forward"]
 
 
+def test_bounds_of_two_layers_are_added_up() -> None:
+    (row,) = select(["lstm-b32-i64-h2x128"])
+    assert row.input_sizes == (64, 128)
+    lower, upper = (replace(row, layers=1, input_size=size) for size in row.input_sizes)
+    times, low, high = (floor.bounds(each, machine())["backward"] for each in (row, lower, upper))
+    assert low["products"] < high["products"]
+    assert times == {name: pytest.approx(low[name] + high[name], rel=1e-12) for name in times}
+    alone = replace(row, batch=1)  # the layers wait for themselves at the same time
+    assert floor.bounds(alone, machine())["forward"]["latency"] == pytest.approx(1, rel=1e-3)
+
+
+def test_a_key_means_one_row() -> None:
+    assert len({row.key for row in ROWS}) == len(ROWS)
+    (row,) = select(["lstm-b32-i64-h2x128-t1000-float32"])
+    assert row.title == "LSTM B=32 I=64 H=2 x 128 T=1,000"
+    for other in (replace(row, steps=999), replace(row, layers=1), replace(row, layers=3)):
+        assert other.key != row.key
+
+
 def test_one_sequence_waits_for_its_chain() -> None:
-    (row,) = select(["lstm-b1-i1-h16-float32"])
+    (row,) = select(["lstm-b1-i1-h16-t20000-float32"])
     assert floor.floor(row, machine())[TRAIN]["us_per_step"] == pytest.approx(3e6, rel=1e-3)
     assert floor.floor(row, machine())[FORWARD]["limit"] == "latency"
 
 
 def results(ratio: float, target: float | None) -> dict[str, Any]:
-    row = next(row for row in ROWS if row.key == "lstm-b1-i1-h16-float32")
+    row = next(row for row in ROWS if row.key == "lstm-b1-i1-h16-t20000-float32")
     us = {"median": 0.25, "low": 0.2, "high": 0.3}
     comparison = {
         "peer": "onnxruntime",

@@ -8,6 +8,8 @@ library's own arrays; ``arrays(result)`` turns them into NumPy's, by name, outsi
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
@@ -25,7 +27,7 @@ MODULES = {
 
 
 class MissingPeer(Exception):
-    """A peer is not installed; the message says how to get it."""
+    """A peer, or what it needs, is not installed; the message says how to get it."""
 
 
 class Competitor(Protocol):
@@ -57,3 +59,14 @@ def load(name: str) -> type[Competitor]:
         ) from error
     competitor: type[Competitor] = module.Competitor
     return competitor
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return the time of the best of three calls, after one that compiles: for a choice during the warm-up."""
+    call()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,15 +1,14 @@
 """JAX: jit of lax.scan, written as a careful JAX user would.
 
-The product of the inputs with weight_ih is one matrix product before the scan, the biases that may be added
-there are, and the gradients come from ``jax.vjp`` of the whole, for the parameters alone.  The steps of the
-scan are unrolled by whichever of `UNROLL` trains fastest on the row: they are tried during the warm-up.
-XLA's threads are as many as the cores the process may use, so their number is set by the affinity of the
-process, before JAX starts.
+Layers come one after another.  The product of a layer's inputs with weight_ih is one matrix product before its
+scan, the biases that may be added there are, and the gradients come from ``jax.vjp`` of the whole, for the
+parameters alone.  The steps of the scan are unrolled by whichever of `UNROLL` trains fastest on the row: they
+are tried during the warm-up.  XLA's threads are as many as the cores the process may use, so their number is
+set by the affinity of the process, before JAX starts.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from jax.nn import sigmoid
 from numpy.typing import NDArray
 
+from benchmarks.peers import seconds
 from benchmarks.problem import PARAMETERS, Problem
 
 UNROLL = (1, 2, 4)  # 8 and 16 compile for many seconds and gained at most 2 % in any row
@@ -44,7 +44,7 @@ def _gru(weights: dict[str, Any], h: Any, wx: Any) -> Any:
     return (1 - z) * n + z * h
 
 
-def _outputs(cell: str, weights: dict[str, Any], inputs: Any, unroll: int) -> Any:
+def _layer(cell: str, weights: dict[str, Any], inputs: Any, unroll: int) -> Any:
     """(T, B, H) from (T, B, I)."""
     hidden_size = weights["weight_hh"].shape[1]
     bias_hh = weights["bias_hh"]
@@ -64,6 +64,13 @@ def _outputs(cell: str, weights: dict[str, Any], inputs: Any, unroll: int) -> An
     return jax.lax.scan(step, start, wx, unroll=unroll)[1]
 
 
+def _outputs(cell: str, layers: list[dict[str, Any]], inputs: Any, unroll: int) -> Any:
+    """(T, B, H) of the uppermost layer."""
+    for weights in layers:
+        inputs = _layer(cell, weights, inputs, unroll)
+    return inputs
+
+
 class Competitor:
     NAME = "jax"
 
@@ -71,8 +78,9 @@ class Competitor:
         if problem.row.dtype != "float32":
             raise ValueError("the table compares with JAX in float32 only; float64 is a global switch in JAX")
         device = jax.devices("cpu")[0]
-        self.cell = problem.params.cell
-        self.weights = jax.device_put({name: getattr(problem.params, name) for name in PARAMETERS}, device)
+        self.cell = problem.row.cell
+        layers = [{name: getattr(params, name) for name in PARAMETERS} for params in problem.layers]
+        self.layers = jax.device_put(layers, device)
         self.inputs = jax.device_put(problem.inputs, device)
         self.adjoint = jax.device_put(problem.output_adjoint, device)
         self.unroll = UNROLL[0]
@@ -81,25 +89,18 @@ class Competitor:
         self._compile(self.unroll)
 
     def _compile(self, unroll: int) -> None:
-        def forward(weights: Any, inputs: Any) -> Any:
-            return _outputs(self.cell, weights, inputs, unroll)
+        def forward(layers: Any, inputs: Any) -> Any:
+            return _outputs(self.cell, layers, inputs, unroll)
 
-        def train(weights: Any, inputs: Any, adjoint: Any) -> Any:
-            outputs, pull_back = jax.vjp(lambda w: _outputs(self.cell, w, inputs, unroll), weights)
+        def train(layers: Any, inputs: Any, adjoint: Any) -> Any:
+            outputs, pull_back = jax.vjp(lambda w: _outputs(self.cell, w, inputs, unroll), layers)
             return outputs, pull_back(adjoint)[0]
 
         self._forward, self._train = jax.jit(forward), jax.jit(train)
 
     def _seconds(self, unroll: int) -> float:
-        """Time of the best of three runs, after one that compiles."""
         self._compile(unroll)
-        self.train()
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            self.train()
-            times.append(time.perf_counter() - start)
-        return min(times)
+        return seconds(self.train)
 
     def __enter__(self) -> Competitor:
         return self
@@ -108,14 +109,15 @@ class Competitor:
         pass
 
     def forward(self) -> Any:
-        return self._forward(self.weights, self.inputs).block_until_ready(), None
+        return self._forward(self.layers, self.inputs).block_until_ready(), None
 
     def train(self) -> Any:
-        return jax.block_until_ready(self._train(self.weights, self.inputs, self.adjoint))
+        return jax.block_until_ready(self._train(self.layers, self.inputs, self.adjoint))
 
     def arrays(self, result: Any) -> dict[str, NDArray[np.floating]]:
         outputs, gradients = result
         arrays = {"outputs": np.asarray(outputs)}
         if gradients is not None:
-            arrays |= {name: np.asarray(gradients[name]) for name in PARAMETERS}
+            for number, layer in enumerate(gradients):
+                arrays |= {f"{name}_l{number}": np.asarray(layer[name]) for name in PARAMETERS}
         return arrays

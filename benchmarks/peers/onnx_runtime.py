@@ -1,7 +1,8 @@
-"""ONNX Runtime: a graph of one RNN, LSTM or GRU operator.  Inference alone, and no gate is kept."""
+"""ONNX Runtime: a graph of an RNN, LSTM or GRU operator a layer.  Inference alone, and no gate is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,28 +21,39 @@ _ATTRIBUTES = {"rnn": {}, "lstm": {}, "gru": {"linear_before_reset": 1}}
 _OPSET = 17
 
 
-def _model(params: Params) -> bytes:
-    """Return a model with input X (T, B, I) and output Y (T, 1, B, H)."""
+def _weights(params: Params, number: int) -> dict[str, NDArray[np.floating]]:
+    """Return the operator's weights, in its order of inputs."""
     order = [params.gate(name) for name in _ORDER[params.cell]]
-    constants = {
+    arrays = {
         "W": np.concatenate([gate["weight_ih"] for gate in order]),
         "R": np.concatenate([gate["weight_hh"] for gate in order]),
         "B": np.concatenate([gate[name] for name in ("bias_ih", "bias_hh") for gate in order]),
     }
-    kind = helper.np_dtype_to_tensor_dtype(params.dtype)
-    node = helper.make_node(
-        params.cell.upper(),
-        ["X", "W", "R", "B"],
-        ["Y"],
-        hidden_size=params.hidden_size,
-        **_ATTRIBUTES[params.cell],
-    )
+    return {f"{name}{number}": array[None] for name, array in arrays.items()}
+
+
+def _model(layers: Sequence[Params]) -> bytes:
+    """Return a model with input X (T, B, I) and output Y (T, 1, B, H)."""
+    first, last = layers[0], layers[-1]
+    kind = helper.np_dtype_to_tensor_dtype(first.dtype)
+    # An operator returns (T, directions, B, H); the next one takes (T, B, H).
+    constants: dict[str, NDArray[Any]] = {"axis": np.array([1])} if len(layers) > 1 else {}
+    nodes, inputs = [], "X"
+    for number, params in enumerate(layers):
+        weights = _weights(params, number)
+        constants |= weights
+        outputs = "Y" if params is last else f"Y{number}"
+        attributes = {"hidden_size": params.hidden_size, **_ATTRIBUTES[params.cell]}
+        nodes.append(helper.make_node(params.cell.upper(), [inputs, *weights], [outputs], **attributes))
+        if params is not last:
+            inputs = f"X{number + 1}"
+            nodes.append(helper.make_node("Squeeze", [outputs, "axis"], [inputs]))
     graph = helper.make_graph(
-        [node],
+        nodes,
         "recurrence",
-        [helper.make_tensor_value_info("X", kind, ("T", "N", params.input_size))],
-        [helper.make_tensor_value_info("Y", kind, ("T", 1, "N", params.hidden_size))],
-        [numpy_helper.from_array(value[None], name) for name, value in constants.items()],
+        [helper.make_tensor_value_info("X", kind, ("T", "N", first.input_size))],
+        [helper.make_tensor_value_info("Y", kind, ("T", 1, "N", last.hidden_size))],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
     model.ir_version = 8  # the one that belongs to this opset; a newer one may be refused
@@ -61,7 +73,7 @@ class Competitor:
         # down whoever is timed next.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(
-            _model(problem.params), options, providers=["CPUExecutionProvider"]
+            _model(problem.layers), options, providers=["CPUExecutionProvider"]
         )
         self.inputs = problem.inputs
 

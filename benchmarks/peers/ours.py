@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gatescope as gs
-from benchmarks.problem import PARAMETERS, Problem
+from benchmarks.problem import Problem, by_name
 
 
 class Competitor:
     NAME = "gatescope"
 
     def __init__(self, problem: Problem, threads: int) -> None:
-        self.params, self.inputs, self.adjoint = problem.params, problem.inputs, problem.output_adjoint
+        self.model: Any = problem.model
+        self.inputs, self.adjoint = problem.inputs, problem.output_adjoint
         self.threads = threads
 
     def __enter__(self) -> Competitor:
@@ -29,15 +30,16 @@ class Competitor:
         pass
 
     def forward(self) -> Any:
-        return gs.run(self.params, self.inputs, threads=self.threads), None
+        return gs.run(self.model, self.inputs, threads=self.threads), None
 
     def train(self) -> Any:
-        trace = gs.run(self.params, self.inputs, threads=self.threads)
-        return trace, gs.backprop(self.params, trace, output_adjoint=self.adjoint, threads=self.threads)
+        trace = gs.run(self.model, self.inputs, threads=self.threads)
+        return trace, gs.backprop(self.model, trace, output_adjoint=self.adjoint, threads=self.threads)
 
     def arrays(self, result: Any) -> dict[str, NDArray[np.floating]]:
         trace, gradients = result
         arrays = {"outputs": trace.outputs}
         if gradients is not None:
-            arrays |= {name: getattr(gradients.params, name) for name in PARAMETERS}
+            found = gradients.params
+            arrays |= by_name(found.layers if isinstance(found, gs.Stack) else (found,))
         return arrays

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.problem import PARAMETERS, Problem
+from benchmarks.problem import Problem, by_name
 
 _LAYERS = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 
@@ -22,13 +22,13 @@ class Competitor:
 
     def __init__(self, problem: Problem, threads: int) -> None:
         self.threads = threads
-        params = problem.params
-        layer = _LAYERS[params.cell](params.input_size, params.hidden_size)
-        self.layer = layer.to(getattr(torch, params.dtype.name))
+        row, weights = problem.row, by_name(problem.layers)
+        layer = _LAYERS[row.cell](row.input_size, row.hidden_size, num_layers=row.layers)
+        self.layer = layer.to(getattr(torch, row.dtype))
+        self.parameters = {name: getattr(self.layer, name) for name in weights}
         with torch.no_grad():
-            for name in PARAMETERS:
-                getattr(self.layer, f"{name}_l0").copy_(torch.from_numpy(getattr(params, name)))
-        self.parameters = [getattr(self.layer, f"{name}_l0") for name in PARAMETERS]
+            for name, parameter in self.parameters.items():
+                parameter.copy_(torch.from_numpy(weights[name]))
         self.inputs = torch.from_numpy(problem.inputs)
         self.adjoint = torch.from_numpy(problem.output_adjoint)
 
@@ -46,11 +46,11 @@ class Competitor:
 
     def train(self) -> Any:
         outputs, _ = self.layer(self.inputs)
-        return outputs, torch.autograd.grad(outputs, self.parameters, self.adjoint)
+        return outputs, torch.autograd.grad(outputs, list(self.parameters.values()), self.adjoint)
 
     def arrays(self, result: Any) -> dict[str, NDArray[np.floating]]:
         outputs, gradients = result
         arrays = {"outputs": outputs.detach().numpy()}
         if gradients is not None:
-            arrays |= {name: gradient.numpy() for name, gradient in zip(PARAMETERS, gradients, strict=True)}
+            arrays |= {n: gradient.numpy() for n, gradient in zip(self.parameters, gradients, strict=True)}
         return arrays
