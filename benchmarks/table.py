@@ -34,6 +34,7 @@ COLD_START_RESULTS = RESULTS.with_name("cold_start.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (
     ("pytorch", "PyTorch"),
+    ("torchcompile", "torch.compile"),
     ("jax", "JAX"),
     ("onnxruntime", "ONNX Runtime, forward"),
 )

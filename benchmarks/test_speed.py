@@ -3,8 +3,8 @@
     pytest benchmarks --benchmark-enable           the real thing
     pytest benchmarks --smoke                      a few steps, one round: everything runs and agrees
 
-Stacks are in rows of 128 units, whose kernels take long to compile; so that they are tested where there is little
-time, too, they have small rows of their own here.
+Stacks and torch.compile are in rows of 128 units and more, whose kernels and functions take long to compile; so that
+they are tested where there is little time, too, they have small rows of their own here.
 
 A test fails when a peer's results differ from ours, not when a ratio is short of its target: that is
 reported, here in ``extra_info`` and by `benchmarks.compare` in the table.

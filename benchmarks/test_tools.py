@@ -12,7 +12,8 @@ import pytest
 from numba import njit
 from numba.core import event
 
-from benchmarks import cold_start, compile_times, floor, measure_tables, table, timing
+from benchmarks import cold_start, compile_times, floor, measure_tables, peers, table, timing
+from benchmarks.problem import make_problem
 from benchmarks.results_file import ResultsFile, write_results
 from benchmarks.rows import FORWARD, ROWS, TRAIN, select
 
@@ -73,6 +74,14 @@ def test_a_key_means_one_row() -> None:
     assert row.title == "LSTM B=32 I=64 H=2 x 128 T=1,000"
     for other in (replace(row, steps=999), replace(row, layers=1), replace(row, layers=3)):
         assert other.key != row.key
+
+
+def test_torch_compile_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_compile = pytest.importorskip("benchmarks.peers.torch_compile")
+    (row,) = select(["lstm-b32-i64-h2x128"])
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(peers.MissingPeer, match="there is no 'no-such-compiler'"):
+        torch_compile.Competitor(make_problem(row.shortened(1)), 1)
 
 
 def test_one_sequence_waits_for_its_chain() -> None:

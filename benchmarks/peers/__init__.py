@@ -21,6 +21,7 @@ from benchmarks.problem import Problem
 MODULES = {
     "gatescope": "benchmarks.peers.ours",
     "pytorch": "benchmarks.peers.pytorch",
+    "torchcompile": "benchmarks.peers.torch_compile",
     "jax": "benchmarks.peers.jax_scan",
     "onnxruntime": "benchmarks.peers.onnx_runtime",
 }
