@@ -82,9 +82,9 @@ _ONE = (1, 1, 16, 20_000)
 _ONE_WIDE = (1, 1, 64, 20_000)
 _ONE_LONG = (1, 1, 64, 100_000)
 _MIDDLE = (32, 64, 128, 1_000)
-_MANY = (256, 64, 128, 200)
+_MANY = (256, 64, 128, 300)
 _LARGE = (64, 256, 512, 100)
-_LARGER = (64, 256, 1_024, 50)
+_LARGER = (64, 256, 1_024, 80)
 
 # Peers of the rows without targets.  What torch.compile compiles is a step, so of long series it is left out.
 _LONG: dict[str, float | None] = {"pytorch": None, "jax": None, "onnxruntime": None}
