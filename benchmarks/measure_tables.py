@@ -54,26 +54,68 @@ def learning_results(data: dict[str, Any]) -> str:
 
 
 def horizons(data: dict[str, Any]) -> str:
-    """Return the long runs of `benchmarks.horizons`."""
+    """Return the long runs of `benchmarks.horizons`, and what it has found of accuracy and of going on."""
     lines = [
-        "| `gradient_flow`, LSTM H=64, B=1, every lag | time | target | peak memory | target |",
+        "| `gradient_flow`, LSTM H=64, B=1 | time | target | peak memory | target |",
         "|---|---:|---:|---:|---:|",
     ]
     for run in data["runs"]:
-        title = f"T={run['steps']:,}, {run['dtype']}"
+        lags = run.get("lags", run["steps"] + 1)  # results of before chose none
+        which = "every lag" if lags == run["steps"] + 1 else f"{lags:,} lags"
+        title = f"T={run['steps']:,}, {run['dtype']}, {which}"
         if run["others_share"] > machine.DISTURBED:
             title = f"*{title}*"
         seconds, bound = run["seconds"], run["target_seconds"]
         time = f"{seconds:.3g} s" if seconds <= bound else f"**{seconds:.3g} s** (missed)"
         peak, most = run["peak_bytes"] / 2**20, run["target_bytes"] / 2**30
-        lines.append(f"| {title} | {time} | {bound:g} s | {peak:,.0f} MiB | {most:g} GiB |")
+        memory = (
+            f"{peak:,.0f} MiB"
+            if run["peak_bytes"] <= run["target_bytes"]
+            else f"**{peak:,.0f} MiB** (missed)"
+        )
+        lines.append(f"| {title} | {time} | {bound:g} s | {memory} | {most:g} GiB |")
     source = data["provenance"]
     lines += [
         "",
         "From a memory-mapped file, in a process of its own whose memory counts from its start. A row in italics was "
         f"disturbed by other processes. {source['cpu']}, {data['threads']} threads, {source['date']}.",
     ]
+    if "resumed" in data:
+        lines += ["", _resumed(data["resumed"])]
+    if "known_gradients" in data:
+        lines += ["", *_known_gradients(data["known_gradients"])]
     return "\n".join(lines)
+
+
+def _resumed(row: dict[str, Any]) -> str:
+    """Return what came of a run that was interrupted."""
+    first, then = (f"{row[name]:.3g} s" for name in ("interrupted_after_seconds", "seconds_after"))
+    bits = "gave the same bits" if row["same_bits"] else "**gave other bits**"
+    return (
+        f"Interrupted after {first} of T={row['steps']:,}, {row['dtype']}, and called again with the same file "
+        f"(`resume=`, {row['state_bytes'] / 2**20:.2g} MiB), it took {then} more and {bits}."
+    )
+
+
+def _known_gradients(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of networks whose gradients are known."""
+    networks = {"gate": "a forget gate alone", "dense": "recurrent weights, too"}
+    of = f"known answer, LSTM H=64, {rows[0]['dtype']}, T={rows[0]['steps']:,}"
+    lines = [
+        f"| {of} | log-norm at the last lag | largest error | relative | gates rounded |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        error, gates = f"{row['error_nats']:.2g} nats", f"{row['gates_error_nats']:.2g} nats"
+        cells = f"{row['known_last_log_norm']:,.1f} | {error} | {row['relative_error']:.1e} | {gates}"
+        lines.append(f"| {networks[row['network']]} | {cells} |")
+    lines += [
+        "",
+        "LSTMs whose gradient along c is known at every lag (`benchmarks/known_gradients.py`). Errors are the largest "
+        "of all lags that were asked for, relative ones of those beyond one nat, with the gates as float32 has them; "
+        "by how much the rounding of gates moves the last log-norm stands apart.",
+    ]
+    return lines
 
 
 def explorer(data: dict[str, Any]) -> str:
