@@ -6,12 +6,17 @@ Ours is ``gatescope.lyapunov_spectrum(params, inputs, k=k, checks=False)`` as a 
 ``qr_every=1``, which is what the peers do.  NumPy does fewer steps than the others; all times are a step.  A ratio is
 the peer's time divided by ours.  Before anything is timed all exponents are compared, over the same steps and from the
 same first directions.
+
+Then ours alone, over a series so long that its time is what counts: ``lyapunov_spectrum(params, inputs, k=8)``, with
+its checks.  A run beside which other processes took more than 5 % of the machine is made again, `--tries` times in
+all, and the least disturbed is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -88,7 +93,44 @@ ROWS = (
 )
 
 
-def problem(row: Row) -> tuple[gs.Params, Array]:
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One sequence, float64, ours alone.
+
+    Attributes
+    ----------
+    cell : str
+    hidden_size, count, steps : int
+        H, how many exponents, and T.
+    target_seconds : float
+        In how long it should be done, on two cores.
+    """
+
+    cell: str
+    hidden_size: int
+    count: int
+    steps: int
+    target_seconds: float
+
+    @property
+    def key(self) -> str:
+        """Short name."""
+        return f"{self.cell}-h{self.hidden_size}-k{self.count}-t{self.steps}"
+
+    @property
+    def title(self) -> str:
+        """Name in a table."""
+        return f"{self.cell.upper()} H={self.hidden_size}, {self.count} exponents, T={self.steps:,}"
+
+    def shortened(self) -> Run:
+        """For a smoke run."""
+        return replace(self, steps=SMOKE_STEPS)
+
+
+RUNS = (Run(cell="lstm", hidden_size=64, count=8, steps=10_000_000, target_seconds=120.0),)
+
+
+def problem(row: Row | Run) -> tuple[gs.Params, Array]:
     """PyTorch's initial weights, and the laser series (T, 1), repeated where it is too short."""
     params = gs.init(row.cell, input_size=1, hidden_size=row.hidden_size, seed=0, dtype="float64")
     series = gs.tasks.laser(dtype="float64").inputs[:, 0]
@@ -178,8 +220,34 @@ def compare_row(row: Row, *, threads: int, rounds: int, budget: float) -> dict[s
     }
 
 
+def time_run(run: Run, *, threads: int, tries: int) -> dict[str, Any]:
+    """Time a run alone, again as long as it is disturbed, and return the least disturbed of so many tries."""
+    params, inputs = problem(run)
+    best: dict[str, Any] = {}
+    gs.lyapunov_spectrum(params, inputs[: 10 * SMOKE_STEPS], k=run.count, threads=threads)  # compiles
+    for _ in range(tries):
+        with machine.others_share() as others:
+            begun = time.perf_counter()
+            spectrum = gs.lyapunov_spectrum(params, inputs, k=run.count, threads=threads)
+            seconds = time.perf_counter() - begun
+        if not np.isfinite(spectrum.exponents).all():
+            raise AssertionError(f"exponents of {run.title} are not finite: {spectrum.exponents}")
+        if not best or others[0] < best["others_share"]:
+            best = {
+                "seconds": seconds,
+                "met": seconds <= run.target_seconds,
+                "others_share": others[0],
+                "qr_every": spectrum.qr_every,
+                "exponents": spectrum.exponents[0].tolist(),
+                "error": spectrum.error[0].tolist(),
+            }
+        if best["others_share"] <= machine.DISTURBED:
+            break
+    return best
+
+
 def table(data: dict[str, Any]) -> str:
-    """Return the rows as a Markdown table."""
+    """Return the rows as a Markdown table, and what was run alone as another."""
     lines = [
         "| one sequence, float64 | ours | ours, QR each step | NumPy | JAX | JAX, float32 |",
         "|---|---:|---:|---:|---:|---:|",
@@ -200,6 +268,12 @@ def table(data: dict[str, Any]) -> str:
         "Ours in µs a step; peers as ratios, their time / ours, with the target. A row in italics was disturbed by "
         "other processes."
     )
+    if data.get("runs"):
+        lines += ["", "| one sequence, float64, ours alone | time | target |", "|---|---:|---:|"]
+    for run in data.get("runs", ()):
+        taken = f"{run['seconds']:.3g} s" if run["met"] else f"**{run['seconds']:.3g} s** (missed)"
+        title = run["title"] if run["others_share"] <= machine.DISTURBED else f"*{run['title']}*"
+        lines.append(f"| {title} | {taken} | {run['target_seconds']:g} s |")
     return "\n".join(lines)
 
 
@@ -214,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--budget", type=float, default=60, help="seconds for the rounds of a row (default 60)"
     )
+    parser.add_argument("--tries", type=int, default=3, help="of a run alone that is disturbed (default 3)")
     parser.add_argument(
         "--threads", type=int, default=2, help="of each, and cores of the process (default 2)"
     )
@@ -221,11 +296,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, help=f"default benchmarks/results/{RESULTS.name}; a smoke run writes none"
     )
     options = parser.parse_args(arguments)
-    if options.rounds < 1 or options.threads < 1:
-        parser.error("--rounds and --threads must be 1 or more")
-    chosen = [row for row in ROWS if not options.rows or any(part in row.key for part in options.rows)]
-    if not chosen:
-        parser.error(f"--rows: no row has such a key; there are {', '.join(row.key for row in ROWS)}")
+    if options.rounds < 1 or options.threads < 1 or options.tries < 1:
+        parser.error("--rounds, --threads and --tries must be 1 or more")
+
+    def is_chosen(row: Row | Run) -> bool:
+        return not options.rows or any(part in row.key for part in options.rows)
+
+    chosen, alone = [row for row in ROWS if is_chosen(row)], [run for run in RUNS if is_chosen(run)]
+    if not (chosen or alone):
+        keys = ", ".join(row.key for row in (*ROWS, *RUNS))
+        parser.error(f"--rows: no row has such a key; there are {keys}")
     out = options.out or (None if options.smoke or options.rows else RESULTS)
 
     source = provenance()  # the load of the machine is that of the others: before we begin
@@ -236,6 +316,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         used = asked.shortened() if options.smoke else asked
         timed = compare_row(used, threads=options.threads, rounds=rounds, budget=options.budget)
         results.append({**asdict(used), "key": used.key, "title": used.title, **timed})
+    runs: list[dict[str, Any]] = []
+    for run in alone:
+        made = run.shortened() if options.smoke else run
+        measured = time_run(made, threads=options.threads, tries=1 if options.smoke else options.tries)
+        runs.append({**asdict(made), "key": made.key, "title": made.title, **measured})
     data = {
         "format": 1,
         "provenance": source,
@@ -247,11 +332,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "allowed_difference": APART,
         },
         "rows": results,
+        "runs": runs,
     }
     if options.smoke:  # a ratio of one round of a few steps says nothing
         for row in results:
             apart = max(row["largest_difference"].values())
             print(f"{row['key']:16s} agrees with {', '.join(row['ratios'])}; differences up to {apart:.1e}")
+        for row in runs:
+            print(f"{row['key']:16s} runs")
     else:
         print(table(data))
     if out is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,3 +74,39 @@ def test_the_table_shows_wins_losses_and_disturbed_rows() -> None:
     }
     text = lyapunov.table({"rows": [row]})
     assert "| *LSTM* | 10 | 20 | 30 (≥ 20) | **0.5** (≥ 1, missed) | not run |" in text
+
+
+def test_a_run_alone_is_timed_against_its_target() -> None:
+    run = lyapunov.Run(cell="lstm", hidden_size=6, count=2, steps=3_000, target_seconds=0.0)
+    measured = lyapunov.time_run(run, threads=1, tries=1)
+    params, inputs = lyapunov.problem(run)
+    assert inputs.shape == (3_000, 1)
+    assert measured["exponents"] == gs.lyapunov_spectrum(params, inputs, k=2).exponents[0].tolist()
+    assert measured["seconds"] > 0
+    assert not measured["met"]
+    long = next(run for run in lyapunov.RUNS if run.steps == 10_000_000)
+    assert (long.count, long.target_seconds) == (8, 120.0)
+    row = {
+        **dataclasses.asdict(long),
+        "title": long.title,
+        "seconds": 130.0,
+        "met": False,
+        "others_share": 0.0,
+    }
+    text = lyapunov.table(
+        {"rows": [], "runs": [row, {**row, "seconds": 90.0, "met": True, "others_share": 0.2}]}
+    )
+    assert "| LSTM H=64, 8 exponents, T=10,000,000 | **130 s** (missed) | 120 s |" in text
+    assert "| *LSTM H=64, 8 exponents, T=10,000,000* | 90 s | 120 s |" in text
+
+
+def test_a_run_that_is_disturbed_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.5, 0.2, 0.3])
+
+    @contextmanager
+    def others_share() -> Iterator[list[float]]:
+        yield [next(shares)]
+
+    monkeypatch.setattr(lyapunov.machine, "others_share", others_share)
+    run = lyapunov.Run(cell="lstm", hidden_size=6, count=2, steps=300, target_seconds=60.0)
+    assert lyapunov.time_run(run, threads=1, tries=3)["others_share"] == 0.2
