@@ -89,7 +89,9 @@ def make_table(data: dict[str, Any]) -> str:
             title = f"*{row['title']}*" if disturbed else row["title"]
             lines.append("| " + " | ".join([title, *cells]) + " |")
         lines.append("")
-    quiet = [c for row in data["rows"] for c in row["comparisons"] if c["others"] <= machine.DISTURBED]
+    comparisons = [c for row in data["rows"] for c in row["comparisons"]]
+    quiet = [c for c in comparisons if c["others"] <= machine.DISTURBED]
+    others = max((c["others"] for c in comparisons), default=0.0)
     judged = [c["met"] for c in quiet if c["met"] is not None]
     lost = sum(c["ratio"] < 1 for c in quiet)
     names = (
@@ -104,7 +106,8 @@ def make_table(data: dict[str, Any]) -> str:
         " ratios, their time / ours, with the target if there is one; below 1 the peer is faster. ONNX Runtime does"
         " forward alone, the others forward and backward. A row in italics was disturbed by other processes, which"
         " slows the peers most; it does not count here:"
-        f" {sum(judged)} of {len(judged)} targets are met, and {lost} of {len(quiet)} comparisons are lost.",
+        f" {sum(judged)} of {len(judged)} targets are met, and {lost} of {len(quiet)} comparisons are lost."
+        f" Other processes took at most {100 * others:.2g} % of the machine beside a row.",
         "",
         f"{source['cpu']}, {data['protocol']['threads']} threads, {source['date']};"
         f" {', '.join(f'{title} {versions[key]}' for key, title in used if versions.get(key))}."

@@ -142,6 +142,7 @@ def test_a_disturbed_row_is_marked_and_not_counted() -> None:
     text = table.make_table(data)
     assert "*LSTM B=1 I=1 H=16 T=20,000*" in text
     assert "0 of 0 targets are met, and 0 of 0 comparisons are lost" in text
+    assert "took at most 20 % of the machine beside a row" in text
 
 
 def test_disturbed_results_do_not_replace_those_that_are_committed(tmp_path: Path, capsys: Any) -> None:
