@@ -29,7 +29,7 @@ from gatescope.training.sweep import Block, Sweep
 from gatescope.training.workspace import Buffers, Workspace, make_workspace, ways_of
 
 # Below this many multiply-adds a second thread is not worth waking.
-_THREAD_WORK = 1 << 21
+_THREAD_WORK = 1 << 23
 _WORKSPACES = 64
 
 
