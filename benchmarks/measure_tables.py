@@ -173,6 +173,32 @@ def first_answer(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def scaling(data: dict[str, Any]) -> str:
+    """Return what `benchmarks.scaling` measured, and what its model says of more threads."""
+    threads = [*data["rows"][0]["predicted"]]
+    here = [*data["rows"][0]["measured"]]
+    titles = [*(f"{n} threads" for n in here), *(f"{n}, by the model" for n in threads)]
+    lines = [
+        "| | blocks | one thread | " + " | ".join(titles) + " |",
+        "|---|---:|---:|" + "---:|" * len(titles),
+    ]
+    for row in data["rows"]:
+        base = row["one_thread_seconds"]
+        times = [row["measured"][n] for n in here] + [row["predicted"][n] for n in threads]
+        cells = " | ".join(f"{base / seconds:.2f}" for seconds in times)
+        title = f"{row['title']}, {row['pass'].replace('+', ' + ')}"
+        title = f"*{title}*" if row["others_share"] > machine.DISTURBED else title
+        lines.append(f"| {title} | {row['blocks']} | {1e3 * base:.3g} ms | {cells} |")
+    source = data["provenance"]
+    lines += [
+        "",
+        "How many times as fast as on one thread. The model knows the work of a block, what is done once, and what "
+        "threads take to start; not memory, caches and the clock, which cores share. A row in italics was disturbed by "
+        f"other processes. {source['cpu']}, {data['cores']} cores, {source['date']}.",
+    ]
+    return "\n".join(lines)
+
+
 def second_thread(data: dict[str, Any]) -> str:
     """Return what of `benchmarks.horizons` decides how a second thread is used on one sequence."""
     lines = [

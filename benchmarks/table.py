@@ -31,6 +31,7 @@ LYAPUNOV_RESULTS, HORIZONS_RESULTS = RESULTS.with_name("lyapunov.json"), RESULTS
 TRAINING_RESULTS, LEARNING_RESULTS = RESULTS.with_name("training.json"), RESULTS.with_name("learning.json")
 EXPLORER_RESULTS = RESULTS.with_name("explorer.json")
 COLD_START_RESULTS = RESULTS.with_name("cold_start.json")
+SCALING_RESULTS = RESULTS.with_name("scaling.json")
 GPU_BEGIN, GPU_END = "<!-- GPU table: begin -->", "<!-- GPU table: end -->"
 _COLUMNS = (
     ("pytorch", "PyTorch"),
@@ -183,6 +184,10 @@ def _explorer(path: Path) -> str:
     return _from(path, measure_tables.explorer)
 
 
+def _scaling(path: Path) -> str:
+    return _from(path, measure_tables.scaling)
+
+
 def _first_answer(path: Path) -> str:
     return _from(path, measure_tables.first_answer)
 
@@ -212,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-results", type=Path, default=LEARNING_RESULTS)
     parser.add_argument("--explorer-results", type=Path, default=EXPLORER_RESULTS)
     parser.add_argument("--cold-start-results", type=Path, default=COLD_START_RESULTS)
+    parser.add_argument("--scaling-results", type=Path, default=SCALING_RESULTS)
     parser.add_argument("--claims-results", type=Path, default=claims_table.RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
     parser.add_argument(
@@ -239,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.notes, horizons, _second_thread, "benchmarks.horizons", *markers("second thread")),
         (speed, options.training_results, _training, "benchmarks.training", *markers("training")),
         (speed, options.learning_results, _learning, "benchmarks.learning", *markers("learning")),
+        (speed, options.scaling_results, _scaling, "benchmarks.scaling", *markers("scaling")),
         (speed, options.cold_start_results, _first_answer, "benchmarks.cold_start", *markers("first answer")),
         (speed, options.explorer_results, _explorer, "benchmarks.explorer", *markers("explorer")),
     )

@@ -12,10 +12,10 @@ import pytest
 from numba import njit
 from numba.core import event
 
-from benchmarks import cold_start, compile_times, floor, measure_tables, peers, table, timing
+from benchmarks import cold_start, compile_times, floor, measure_tables, peers, scaling, table, timing
 from benchmarks.problem import make_problem
 from benchmarks.results_file import ResultsFile, write_results
-from benchmarks.rows import FORWARD, ROWS, TRAIN, select
+from benchmarks.rows import FORWARD, ROWS, TRAIN, Row, select
 
 
 @pytest.mark.parametrize("name", ["outputs", "weight_hh"])
@@ -210,6 +210,19 @@ def test_the_table_of_first_answers_says_what_was_missed():
         "| LSTM compiled: forward and backward (forward 2.00, backward 3.50) | **5.50** (missed) | 5 |"
         in lines
     )
+
+
+def test_scaling_is_measured_where_there_are_cores_and_predicted_beyond():
+    row = Row(cell="rnn", dtype="float32", batch=64, input_size=1, hidden_size=16, steps=64)
+    one = scaling.measure(row, FORWARD, 2, {2: 0.0, 4: 0.0}, rounds=1)
+    assert one["blocks"] == 4
+    assert [*one["measured"]] == ["2"]
+    assert one["predicted"]["64"] == one["predicted"]["4"] < one["predicted"]["2"]
+    assert scaling.shares(9.0, 9.0, 1) == (0.0, 9.0)
+    data = {"provenance": {"cpu": "a", "date": "b"}, "cores": 2, "rows": [one]}
+    base, fast = one["one_thread_seconds"], one["predicted"]["4"]
+    assert f"| 4 | {1e3 * base:.3g} ms | " in measure_tables.scaling(data)
+    assert f" | {base / fast:.2f} |" in measure_tables.scaling(data)
 
 
 def test_a_compilation_inside_another_counts_once():
