@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = provenance()
     common = {"threads": options.threads, "layers": options.layers}
     data: dict[str, Any] = {"format": 1, "provenance": source, "threads": options.threads, "runs": []}
-    for steps in options.steps:
+    for steps in options.steps if {*parts} - {"threads"} else ():
         _horizon(data, steps, parts, options.tries, common, longest=steps == max(options.steps))
     if "threads" in parts:
         data["second_thread"] = second_thread.measure(options.threads)
@@ -116,15 +116,15 @@ def _horizon(
             inputs, saved = Path(folder) / "inputs.npy", Path(folder) / "saved.npy"
             _write_inputs(inputs, steps, dtype)
             job = {**common, "path": str(inputs), "dtype": dtype, "network": "random", "hidden_size": HIDDEN}
-            whole = _least_disturbed({**job, "save": str(saved)}, tries)
-            if "runs" in parts:
-                data["runs"].append(_row(whole, dtype, common["layers"]))
-            if not longest or dtype != "float32":
-                continue
-            if "known" in parts:
+            last = longest and dtype == "float32"
+            if "runs" in parts or (last and "resumed" in parts):
+                whole = _least_disturbed({**job, "save": str(saved)}, tries)
+                if "runs" in parts:
+                    data["runs"].append(_row(whole, dtype, common["layers"]))
+                if last and "resumed" in parts:
+                    data["resumed"] = _resumed(job, whole["seconds"], np.load(saved))
+            if last and "known" in parts:
                 data["known_gradients"] = [_known(job, name) for name in known_gradients.NETWORKS]
-            if "resumed" in parts:
-                data["resumed"] = _resumed(job, whole["seconds"], np.load(saved))
 
 
 def _write_inputs(path: Path, steps: int, dtype: str) -> None:

@@ -77,8 +77,9 @@ def compared(params: gs.Params, flow: gs.GradientFlow) -> dict[str, Any]:
     """Return how far log-norms of c by c are from the known ones.
 
     ``error_nats`` is the largest difference over all lags, ``relative_error`` the largest over the known log-norm
-    where that is beyond one nat, both with the gates that the kernel uses; ``gates_error_nats`` is how far that
-    log-norm at the last lag lies from that of the network whose gates are not rounded.
+    where that is beyond one nat (None if it is nowhere), both with the gates that the kernel uses;
+    ``gates_error_nats`` is how far that log-norm at the last lag lies from that of the network whose gates are not
+    rounded.
     """
     known = log_norms(params, flow.lag, used_gates(params))
     error = np.abs(flow.log_norm[:, 0] - known)
@@ -87,7 +88,7 @@ def compared(params: gs.Params, flow: gs.GradientFlow) -> dict[str, Any]:
     return {
         "known_last_log_norm": float(known[-1]),
         "error_nats": float(error.max()),
-        "relative_error": float((error[far] / np.abs(known[far])).max()),
+        "relative_error": float((error[far] / np.abs(known[far])).max()) if far.any() else None,
         "errors_up_to": {
             str(10**power): float(error[flow.lag <= 10**power].max())
             for power in range(2, len(str(int(flow.lag[-1]))))

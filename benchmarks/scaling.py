@@ -8,15 +8,17 @@ blocks.  With b blocks, of which one alone takes as long as `each`, a call on n 
     fixed + ceil(b / n) * each + start(n),   n at most b
 
 `each` and `fixed` (what is done once: checks, memory, the addition of the blocks' gradients) follow from a call of all
-blocks and one of a single block, both on one thread; `start` is what it takes to start and end n threads that do
-nothing, measured for each n, on fewer cores as well.  What the model leaves out is what cores share: memory, the last
-cache, and the clock that they slow down to together.  Up to the cores that are here it stands beside the measured time.
+blocks and one of a single block, both on one thread; `start` is what it takes to start and end n threads that wait for
+each other and do nothing else, measured for each n, on fewer cores as well.  What the model leaves out is what cores
+share: memory, the last cache, and the clock that they slow down to together.  Up to the cores that are here it stands
+beside the measured time.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -83,11 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def start_seconds(threads: int) -> float:
-    """Return the seconds that it takes to start and end so many threads, each with nothing to do: the median."""
+    """Return the seconds that it takes to start and end so many threads that only wait for each other: the median."""
     times = []
     for _ in range(_STARTS):
+        all_there = threading.Barrier(threads)  # else the first is free again for what the second should do
         begun = time.perf_counter()
-        thread_pools.each(lambda index: None, threads, threads)
+        thread_pools.each(lambda index, there=all_there: there.wait(), threads, threads)
         times.append(time.perf_counter() - begun)
     return float(np.median(times))
 
@@ -129,8 +132,9 @@ def shares(whole: float, one_block: float, blocks: int) -> tuple[float, float]:
     """
     if blocks == 1:
         return 0.0, whole
-    each = min(one_block, (whole - one_block) / (blocks - 1))
-    return max(0.0, one_block - each), each
+    # A block alone may take less than its part of the whole, in memory that fits the caches: then nothing is fixed.
+    fixed = max(0.0, (blocks * one_block - whole) / (blocks - 1))
+    return fixed, (whole - fixed) / blocks
 
 
 def predicted(threads: int, blocks: int, fixed: float, each: float, starts: dict[int, float]) -> float:
