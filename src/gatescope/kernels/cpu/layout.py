@@ -129,8 +129,8 @@ NONE = Tiles(forward=_ONE, adjoint=_ONE, gradient=_ONE)  # of a product that the
 _WIDEST = 4
 # Rows of which the best tile decides how wide a panel is: every choice of rows divides them.
 _MANY_ROWS = 84
-# So many weights are near: they fit the second-level cache, beside what else is there.
-_NEAR = 1 << 16
+# So many bytes of weights are near: they fit the second-level cache, beside what else is there.
+_NEAR = 1 << 18
 
 
 @cache
@@ -143,7 +143,8 @@ def tiles_for(gates: int, hidden_size: int, lanes: int, rows: int) -> Tiles:
     vectors = vectors_for(hidden_size, lanes)
     small = vectors * gates <= 16
     split = max(1, min(4, 8 // gates // 2 * 2)) if small else 1
-    far = gates * vectors * lanes * hidden_size > _NEAR
+    itemsize = 4 * host_lanes(np.dtype(np.float32)) // lanes
+    far = gates * vectors * lanes * hidden_size * itemsize > _NEAR
     return Tiles(
         forward=_panel_tile(gates, vectors, split, rows, small=small, far=far),
         adjoint=adjoint_tile(vectors, small, rows, far=far),
@@ -177,7 +178,7 @@ def _gradient_tile(vectors: int, rows: int, small: bool) -> Tile:
 
 
 def _divisors(vectors: int) -> tuple[int, ...]:
-    """Return how many vectors a tile of these may have; of two that are as fast, the one that shares more weights."""
+    """Return how many vectors a tile of these may have; of tiles that are as fast the first is taken."""
     return tuple(count for count in (3, 2, 4, 1) if vectors % count == 0)
 
 

@@ -47,7 +47,8 @@ def product(typingctx, out, start, weight, x, extent, shape):
     shape : (rows, vectors, gates, split, lanes) or (rows, vectors, gates, split, lanes, ahead), literal
         The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time.
         If `ahead` is not 0, the weights of the next tile of groups are asked for meanwhile, a share by each tile of
-        rows: these weights lie line after line, and come from beyond the second-level cache.
+        rows: these weights lie line after line, and come from beyond the second-level cache.  It asks at every k, so
+        for the same line several times, which costs less than to find out.
     """
     tile_rows, vectors, gates, split, lanes, *ahead = (item.literal_value for item in shape)
     asking = any(ahead) and tile_rows > 1

@@ -30,7 +30,7 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
     (ROWS2, VECTORS2, SPLIT2, WIDE2, ASK2), (GRAD2, ACROSS2, *_) = second_tiles
     # Of the gradient of w_ih, whose rows have all gates.
     GRAD_X, ACROSS_X = input_tile(G)
-    PIECE = 128  # rows of which x and a vector or two of adjoints fit the first-level cache
+    PIECE = 128  # rows of which what a tile reads fits the first-level cache, with what the next one reads
     AHEAD = 4  # steps that memory is asked for before it is needed
     # Alone, a row of accumulators needs more sets to hide the latency of adding.
     BIAS = max(1, 8 // G)
@@ -39,15 +39,15 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
 
     @compiled
     def backward(weights, trace, lengths, output_adjoint, results, span, work, sums):
-        # weights: adjoint panels of w_hh, of w_hh of the second phase; w_ih as dot rows or as an adjoint panel
+        # weights: adjoint panels of w_hh, of w_hh of the second phase; w_ih as dot rows or as adjoint panels of pairs
         # trace: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H); lengths (B,)
         # output_adjoint (T, B, H), or of size 0: none
         # results: adjoint (T+1, B, S, H), whose [stop] is the adjoint to start from; d_inputs (T, B, I), or of
         #          size 0: none
         # span: first sequence, last, first step, last, whether to use non-temporal stores
         # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second and h and operand [n][s][row],
-        #       x [n][s][I], d_x [n][s][padded I], ones (1,), zeros, factors of the state [B][j][L] where
-        #       there are any
+        #       x [n][s][I], of more than a few inputs [n][s][I + L], d_x [n][s][I padded to pairs], ones (1,), zeros,
+        #       factors of the state [B][j][L] where there are any
         # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient panels, added to; those of
         #       w_ih are for few inputs as wide as a vector of units has gates
         w_hh, w_second, w_ih = weights

@@ -12,6 +12,7 @@ from functools import cache
 from numba import njit
 
 from gatescope.cells import activations, margins
+from gatescope.kernels import cache_line
 from gatescope.kernels.cpu.loops import intervals
 from gatescope.kernels.cpu.loops.kernel_cache import mark, name_of, use_cache
 from gatescope.kernels.cpu.loops.subnormals import keep_subnormals
@@ -23,7 +24,7 @@ from gatescope.kernels.simd import margins as simd_margins
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
 _SOURCES = (
     activations, margins, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, simd_margins,
-    intervals,
+    intervals, cache_line,
 )  # fmt: skip
 
 
