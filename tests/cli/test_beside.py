@@ -1,13 +1,16 @@
 """Processes beside a command's own: when they are asked to compile, and that this is all that is needed."""
 
+import multiprocessing
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from numba import njit
 
+from gatescope.checks.numbers import check_threads
 from gatescope.cli import beside
 from gatescope.errors import ValueRangeError
 
@@ -49,7 +52,9 @@ class Processes:
 
     def submit(self, function, call):
         self.asked.append((function, call))
-        return Future()
+        done = Future()
+        done.set_result(None)
+        return done
 
 
 @pytest.fixture
@@ -88,18 +93,43 @@ def test_the_first_compilation_asks_for_all_calls_once(pool):
     assert others.executor() is processes
 
 
-def test_where_no_process_can_begin_this_one_does_all(pool):
-    processes = Processes(ValueRangeError("cannot begin", argument="function", seen=None))
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueRangeError("cannot begin", argument="function", seen=None),
+        OSError(38, "no semaphores here"),
+        NotImplementedError("nor here"),
+    ],
+)
+def test_where_no_process_can_begin_this_one_does_all(error, pool):
+    processes = Processes(error)
     others = beside.Beside("json", processes, pool)
     with others.compiling([str]):
         compiles()
+    others.wait()
     assert others.executor() is None
     assert processes.asked == []
 
 
-def test_one_thread_is_alone():
+def test_times_are_taken_when_the_others_have_nothing_to_do(pool):
+    processes = Processes()
+    others = beside.Beside("json", processes, pool)
+    unfinished = Future()
+    others._work.append(unfinished)
+    with ThreadPoolExecutor(1) as another:
+        waiting = another.submit(others.wait)
+        time.sleep(0.05)
+        assert not waiting.done()
+        unfinished.set_result(None)
+        waiting.result(timeout=10)
+
+
+def test_one_thread_is_alone(monkeypatch):
+    monkeypatch.setattr(beside, "check_threads", check_threads)
     with beside.beside("json", 1) as others:
+        assert isinstance(others, beside.Alone)
         assert others.executor() is None
+        others.wait()
         with others.compiling([str]):
             compiles()
 
@@ -119,9 +149,22 @@ def test_few_steps_need_all_kernels_that_many_need(tmp_path, monkeypatch):
     assert after == before
 
 
-@pytest.mark.slow  # begins a process
-def test_processes_begin_and_end(monkeypatch):
-    monkeypatch.setattr(beside, "check_threads", lambda threads: 2)
-    with beside.beside("json", None) as others:
-        executor = others.executor()
-        assert executor.submit(int, "7").result() == 7
+@pytest.mark.slow  # begins processes
+@pytest.mark.parametrize("wait", [True, False], ids=["begun", "beginning"])
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueRangeError("of the block")])
+def test_processes_end_with_the_block(error, wait, monkeypatch):
+    monkeypatch.setattr(beside, "check_threads", check_threads)
+    before = set(multiprocessing.active_children())
+    begun = time.monotonic()
+    try:
+        with beside.beside("json", 2) as others:
+            if wait:
+                assert others.executor().submit(int, "7").result() == 7
+                assert len(set(multiprocessing.active_children()) - before) == 1
+            if error is not None:
+                raise error
+    except (KeyboardInterrupt, ValueRangeError):
+        pass
+    while set(multiprocessing.active_children()) - before and time.monotonic() < begun + 60:
+        time.sleep(0.01)
+    assert not set(multiprocessing.active_children()) - before

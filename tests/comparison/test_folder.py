@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 
 import numpy as np
 import pytest
@@ -51,6 +51,16 @@ def test_what_is_drawn_beside_is_what_this_process_draws(comparison, alone, tmp_
     beside = Beside()
     assert write(comparison, tmp_path, executor=beside) == alone
     assert set(beside.names) == {name.removesuffix(".png") for name in alone}
+
+
+def test_what_a_process_that_died_should_have_drawn_this_one_draws(comparison, alone, tmp_path):
+    class Dying(Executor):
+        def submit(self, fn, /, *args):
+            dead = Future()
+            dead.set_exception(BrokenExecutor("killed"))
+            return dead
+
+    assert write(comparison, tmp_path, executor=Dying()) == alone
 
 
 def test_large_traces_are_not_sent_anywhere(comparison, alone, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _MOST = 3  # a few kernels and a dozen figures are no work for more, and each pr
 
 @contextmanager
 def beside(module: str, threads: int | None) -> Iterator[Beside | Alone]:
-    """Begin processes, one fewer than threads, which import a module while this one does something else.
+    """Begin processes, one fewer than threads and three at most, which import a module meanwhile.
 
     Where one core is all there are none.  They end with the block, at once if it fails.
     """
@@ -31,7 +31,7 @@ def beside(module: str, threads: int | None) -> Iterator[Beside | Alone]:
     from gatescope.experiments.executors import Processes
     from gatescope.kernels.cpu.threads import open_pool
 
-    # The pool is left last: it waits for the processes to have begun, unless they have been ended.
+    # The pool is left last: it waits for processes that are just beginning, which end at once where the block failed.
     with open_pool(1) as pool, Processes(workers) as processes:
         yield Beside(module, processes, pool)
 
@@ -45,6 +45,9 @@ class Alone:
     def compiling(self, calls: Sequence[Callable[[], object]]) -> AbstractContextManager[None]:
         """Compile nothing."""
         return nullcontext()
+
+    def wait(self) -> None:
+        """Return at once."""
 
 
 class Beside:
@@ -61,21 +64,31 @@ class Beside:
 
     def __init__(self, module: str, processes: Processes, pool: ThreadPoolExecutor) -> None:
         self._processes, self._pool = processes, pool
+        self._work: list[Future[None]] = []
         self._begun = pool.submit(self._begin, module)
-        self._asked: Future[None] | None = None
 
     def _begin(self, module: str) -> None:
         self._processes.prepare(_imported)
         for _ in range(self._processes.workers):
-            self._processes.submit(_imported, module)
+            self._work.append(self._processes.submit(_imported, module))
 
     def executor(self) -> Executor | None:
         """Return the processes once they are there; None if none can begin."""
         try:
             self._begun.result()
-        except GatescopeError:
+        except (
+            GatescopeError,
+            OSError,
+            ImportError,
+            RuntimeError,
+        ):  # of a system without semaphores, for example
             return None
         return self._processes
+
+    def wait(self) -> None:
+        """Wait until the processes have nothing to do: what is timed here would take longer beside them."""
+        self._pool.submit(int).result()  # of one thread: what was given to it before is done
+        wait(self._work)
 
     def compiling(self, calls: Sequence[Callable[[], object]]) -> AbstractContextManager[object]:
         """Let the processes compile what is needed later, as soon as this one compiles anything in the block.
@@ -107,7 +120,7 @@ class Beside:
         executor = self.executor()
         if executor is not None:
             for call in calls:
-                executor.submit(_called, call)
+                self._work.append(executor.submit(_called, call))
 
 
 def _imported(module: str) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _FEW_STEPS = 64  # as many as need all kernels that more steps need
 _SENT_WEIGHTS = 1 << 24  # a larger model is not worth a copy in another process
+_SHORT_WORK = 1 << 28  # multiply-adds of these steps, of all sequences: more take longer than to compile
 
 
 @command
@@ -162,12 +163,13 @@ def _measured(
     others: Beside | Alone,
 ) -> Comparison:
     """Return the comparison of models by label, each over its inputs, which its trace keeps the scale of."""
-    from gatescope.comparison.compare import compare as run_comparison
-    from gatescope.comparison.compare import parts_compared
+    from gatescope.comparison.compare import compare_and_time, parts_compared
 
     values = {label: own.values for label, own in fed.items()}
     with others.compiling(_that_compile(models, values, options)):
-        comparison = run_comparison(models, values, progress=on_terminal(), **options)
+        comparison = compare_and_time(
+            models, values, before_timing=others.wait, progress=on_terminal(), **options
+        )
     of_part = {
         part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
         for label in models
@@ -203,6 +205,7 @@ def _that_compile(
         partial(run_comparison, {label: models[label]}, values[label][:_FEW_STEPS], **few)
         for label in reversed([*models][1:])
         if models[label].size <= _SENT_WEIGHTS
+        and models[label].size * _FEW_STEPS * values[label].shape[1] <= _SHORT_WORK
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -34,7 +35,7 @@ from gatescope.recurrence.layers import outputs_of_layers
 from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
-_STAGES = ("timing", "run", "gradient", "gradient to h", "gradient to c", "gates")
+_STAGES = ("run", "gradient", "gradient to h", "gradient to c", "gates", "timing")
 _LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
 
 
@@ -96,6 +97,36 @@ def compare(
     >>> comparison["gru"].numbers()["parameters"], comparison["rnn"].saturation.saturated()
     (264, None)
     """
+    return compare_and_time(
+        params_by_label,
+        inputs,
+        before_timing=lambda: None,
+        lengths=lengths,
+        left=left,
+        right=right,
+        timing_runs=timing_runs,
+        seed=seed,
+        device=device,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def compare_and_time(
+    params_by_label: Mapping[str, Params | Stack],
+    inputs: Any,
+    *,
+    before_timing: Callable[[], object],
+    lengths: Any = None,
+    left: float = SHUT,
+    right: float = OPEN,
+    timing_runs: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Do what `compare` does; `before_timing` is called when all but the times is measured, and may wait for others."""
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
     workers = threads_for(device, threads)
@@ -107,16 +138,23 @@ def compare(
     series = _inputs_of_parts(models, series, lengths, workers)
     cells: list[CellMeasurements] = []
     total = len(params_by_label) * len(_STAGES)
-    with tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar:
+    options: dict[str, Any] = {"seed": seed, "device": device, "threads": threads, "scale": False}
+    with (
+        tqdm(total=total, unit="stage", disable=None if check_flag("progress", progress) else True) as bar,
+        ExitStack() as opened,
+    ):
+        problems: dict[str, Problem | StackProblem] = {}
         for label, params in params_by_label.items():
+            problem: AbstractContextManager[Problem | StackProblem] = (
+                prepare_stack(params, series[label], lengths, **options)
+                if isinstance(params, Stack)
+                else prepare(params, series[label], lengths=lengths, **options)
+            )
+            problems[label] = opened.enter_context(problem)
             stages = _Stages(bar, label)
-            options: dict[str, Any] = {"seed": seed, "device": device, "threads": threads}
-            if isinstance(params, Stack):
-                with prepare_stack(params, series[label], lengths, scale=False, **options) as stacked:
-                    cells.append(_measure(label, params, stacked, series[label], thresholds, repeats, stages))
-                continue
-            with prepare(params, series[label], lengths=lengths, scale=False, **options) as problem:
-                cells.append(_measure(label, params, problem, series[label], thresholds, repeats, stages))
+            cells.append(_measure(label, params, problems[label], series[label], thresholds, stages))
+        before_timing()
+        cells = [_timed(cell, problems[cell.label], repeats, _Stages(bar, cell.label)) for cell in cells]
         bar.set_description("measured")
     dtypes = sorted({params.dtype.name for params in params_by_label.values()})
     ran = cells[0].trace.provenance  # names the GPU or what stands in for it
@@ -170,12 +208,9 @@ def _measure(
     problem: Problem | StackProblem,
     series: Series,
     thresholds: tuple[float, float],
-    repeats: int,
     stages: _Stages,
 ) -> CellMeasurements:
-    on_cpu = problem.device == "cpu"
-    with stages("timing"):
-        seconds = _seconds(problem, repeats)
+    """Return all measurements but the time of a step, which is NaN."""
     with stages("run"):
         trace = _trace(problem, series)
     long = problem.steps * problem.batch >= _LONG
@@ -202,12 +237,21 @@ def _measure(
         multiply_adds=sum(cost.multiply_adds for cost in costs) + (0 if readout is None else readout.size),
         activations=sum(cost.activations for cost in costs),
         elementwise=sum(cost.elementwise for cost in costs),
-        nanoseconds=statistics.median(seconds) * 1e9 / problem.steps,
-        timing_runs=repeats,
-        threads=problem.threads if on_cpu else None,
+        nanoseconds=math.nan,
+        timing_runs=0,
+        threads=problem.threads if problem.device == "cpu" else None,
         saturation=saturation,
         provenance=trace.provenance,
     )
+
+
+def _timed(
+    cell: CellMeasurements, problem: Problem | StackProblem, repeats: int, stages: _Stages
+) -> CellMeasurements:
+    """Return measurements with the time of a step."""
+    with stages("timing"):
+        nanoseconds = statistics.median(_seconds(problem, repeats)) * 1e9 / problem.steps
+    return dataclasses.replace(cell, nanoseconds=nanoseconds, timing_runs=repeats)
 
 
 def _layers(model: Params | Stack) -> tuple[Params, ...]:

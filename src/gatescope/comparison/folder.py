@@ -8,7 +8,7 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +179,19 @@ def _drawn(
             own[index] = draw(figures[index], formats)
             bar.update()
     for index, figure in enumerate(figures):
-        data, said = own[index] if index in own else given[index].result()
+        data, said = own[index] if index in own else _given(given[index], figure, formats)
         for warning in said:
             warnings.warn(warning, stacklevel=2)
         bar.update(index not in own)
         yield figure, data
+
+
+def _given(future: Future[Drawn], figure: ReportFigure, formats: Sequence[str]) -> Drawn:
+    """Return what another process has drawn; one that died, for want of memory perhaps, left it to this one."""
+    try:
+        return future.result()
+    except BrokenExecutor:
+        return draw(figure, formats)
 
 
 def _earlier_files(path: Path) -> set[Path]:

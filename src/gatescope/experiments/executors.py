@@ -226,6 +226,7 @@ class Processes(Executor):
             default_threads() if workers is None else check_count("workers", workers, most=most_threads())
         )
         self._pool: ProcessPoolExecutor | None = None
+        self._ended = False
         self._work: Work = str
 
     def prepare(self, work: Work) -> None:
@@ -262,6 +263,9 @@ class Processes(Executor):
         self.shutdown()
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
+        if self._ended:  # by another thread, which did not see this pool
+            _stop(self._pool)
+            raise RuntimeError("these processes have ended")
         if not self._reached(self._pool):
             raise ValueRangeError(
                 "ends the processes it is sent to: they cannot import it",
@@ -283,6 +287,7 @@ class Processes(Executor):
             self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._ended = True
         if kind is None:
             self.shutdown()
         elif self._pool is not None:
