@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gatescope as gs
-from benchmarks.peers.jax_scan import _outputs
+from benchmarks.peers.jax_scan import _layer
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 BETAS, EPS = (0.9, 0.999), 1e-8
@@ -29,7 +29,7 @@ class Trainer:
         unroll = 2 if len(inputs) >= 1_000 else 1
 
         def loss(theta: dict[str, Any], inputs: Any, targets: Any) -> Any:
-            hidden = _outputs(cell, theta, inputs, unroll)
+            hidden = _layer(cell, theta, inputs, unroll)
             y = (hidden[-1:] if last else hidden) @ theta["readout_weight"].T + theta["readout_bias"]
             counted = targets[-1:] if last else targets
             pairs = zip(jnp.split(y, cuts, axis=-1), jnp.split(counted, cuts, axis=-1), strict=True)
