@@ -167,9 +167,7 @@ def _measured(
 
     values = {label: own.values for label, own in fed.items()}
     with others.compiling(_that_compile(models, values, options)):
-        comparison = compare_and_time(
-            models, values, before_timing=others.wait, progress=on_terminal(), **options
-        )
+        comparison = compare_and_time(others.wait, models, values, progress=on_terminal(), **options)
     of_part = {
         part: fed[label] if _takes_inputs(part, label) else fed[label].made_of(fed[label].values)
         for label in models

@@ -36,6 +36,7 @@ from gatescope.recurrence.run import run
 from gatescope.storage.provenance import provenance
 
 _STAGES = ("run", "gradient", "gradient to h", "gradient to c", "gates", "timing")
+_TIMING_RUNS = 5
 _LONG = 1_000_000  # state updates from which the gradient flow gets a progress bar of its own
 
 
@@ -46,7 +47,7 @@ def compare(
     lengths: Any = None,
     left: float = SHUT,
     right: float = OPEN,
-    timing_runs: int = 5,
+    timing_runs: int = _TIMING_RUNS,
     seed: int = 0,
     device: str = "cpu",
     threads: int | None = None,
@@ -97,40 +98,37 @@ def compare(
     >>> comparison["gru"].numbers()["parameters"], comparison["rnn"].saturation.saturated()
     (264, None)
     """
+    computing = {"seed": seed, "device": device, "threads": threads}
     return compare_and_time(
+        lambda: None,
         params_by_label,
         inputs,
-        before_timing=lambda: None,
-        lengths=lengths,
-        left=left,
-        right=right,
-        timing_runs=timing_runs,
-        seed=seed,
-        device=device,
-        threads=threads,
+        lengths,
+        (left, right),
+        timing_runs,
         progress=progress,
+        **computing,
     )
 
 
 def compare_and_time(
+    before_timing: Callable[[], object],
     params_by_label: Mapping[str, Params | Stack],
     inputs: Any,
+    lengths: Any,
+    thresholds: tuple[float, float] = (SHUT, OPEN),
+    timing_runs: int = _TIMING_RUNS,
     *,
-    before_timing: Callable[[], object],
-    lengths: Any = None,
-    left: float = SHUT,
-    right: float = OPEN,
-    timing_runs: int = 5,
-    seed: int = 0,
-    device: str = "cpu",
-    threads: int | None = None,
-    progress: bool = False,
+    progress: bool,
+    seed: Any,
+    device: Any,
+    threads: Any,
 ) -> Comparison:
     """Do what `compare` does; `before_timing` is called when all but the times is measured, and may wait for others."""
     check_device(device)
     repeats = check_count("timing_runs", timing_runs)
     workers = threads_for(device, threads)
-    thresholds = check_thresholds(left, right)
+    thresholds = check_thresholds(*thresholds)
     series = _check_cells(params_by_label, inputs)
     seed = check_count("seed", seed, least=0)
     _check_fits(params_by_label, series)
