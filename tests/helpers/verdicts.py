@@ -136,7 +136,7 @@ def for_the_front():
             word="mixed",
             claim="lower",
             effects=tasks,
-            by_init=tasks[:1],
+            by_init=(dataclasses.replace(tasks[0], name=f"pytorch: {tasks[0].name}"),),
             published=(beside,),
             **trained,
         ),

@@ -48,11 +48,10 @@ def limits(verdict: Verdict) -> str:
 def facts(verdict: Verdict) -> dict[str, str]:
     """Return what there is to say of a verdict, by name, in the order of reading."""
     pairs = sorted({effect.pairs for effect in verdict.effects})
-    words = verdict.tuned.get("by initial weights", {})
     texts = {
         "not run here" if verdict.word == NOT_RUN else "measured": verdict.reason,
         "in words": in_words(verdict.effects),
-        "by initial weights": listing(f"{scheme} {word}" for scheme, word in words.items()),
+        "by initial weights": _by_init(verdict),
         "criterion": verdict.criterion,
         "what one could expect": EXPECTED.get(verdict.number, ""),
         "kind": verdict.kind,
@@ -65,6 +64,17 @@ def facts(verdict: Verdict) -> dict[str, str]:
         "code": verdict.code,
     }
     return {name: text for name, text in texts.items() if text}
+
+
+def _by_init(verdict: Verdict) -> str:
+    """Return the word with each scheme of initial weights, and on which tasks if these are not all.
+
+    A statement may be of all tasks, where those by initial weights are five: their words may be others for that alone.
+    """
+    words = verdict.tuned.get("by initial weights", {})
+    tasks = dict.fromkeys(effect.name.partition(": ")[2] for effect in verdict.by_init)
+    alone = f", on {listing(tasks)} alone" if len(tasks) < len(verdict.effects) and tasks else ""
+    return listing(f"{scheme} {word}" for scheme, word in words.items()) + alone if words else ""
 
 
 def _cost(verdict: Verdict) -> str:

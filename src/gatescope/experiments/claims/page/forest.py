@@ -90,7 +90,8 @@ def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: RatioAxis, *
         arms = f'<span class="arms">{escape(_of(effect))}</span>' if effect.arms else ""
         drawing = f'<span class="no-axis">{escape(_MEASURED.get(effect.measure, effect.measure))}</span>'
         if effect.measure == "log ratio":
-            others = [each.published for each in verdict.published if each.what == effect.name]
+            task = effect.name.partition(": ")[2] or effect.name  # without the scheme of initial weights
+            others = [each.published for each in verdict.published if each.what == task]
             drawing = strip(effect, verdict.claim, axis, seeds=seeds, published=others)
         reached = " and ".join(f"{100 * share:.0f} %" for share in effect.reached)
         more = f"p {number(effect.p)}, n {effect.pairs}"
