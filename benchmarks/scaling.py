@@ -7,11 +7,12 @@ blocks.  With b blocks, of which one alone takes as long as `each`, a call on n 
 
     fixed + ceil(b / n) * each + start(n),   n at most b
 
-`each` and `fixed` (what is done once: checks, memory, the addition of the blocks' gradients) follow from a call of all
-blocks and one of a single block, both on one thread; `start` is what it takes to start and end n threads that wait for
-each other and do nothing else, measured for each n, on fewer cores as well.  What the model leaves out is what cores
-share: memory, the last cache, and the clock that they slow down to together.  Up to the cores that are here it stands
-beside the measured time.
+Forward, more threads get more and smaller blocks, of which `each` is measured for each n; forward and backward they
+stay those whose gradients are added in order.  `each` and `fixed` (what is done once: checks, memory, the addition of
+the blocks' gradients) follow from a call of all blocks and one of a single block, both on one thread; `start` is what
+it takes to start and end n threads that wait for each other and do nothing else, measured for each n, on fewer cores as
+well.  What the model leaves out is what cores share: memory, the last cache, and the clock that they slow down to
+together.  Up to the cores that are here it stands beside the measured time.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         parser.error(f"--rows {options.rows} fits none of {', '.join(row.key for row in ROWS)}")
     source, cores = provenance(), default_threads()
-    counts = {min(n, len(blocks_for(row.batch, row.hidden_size))) for row in rows for n in THREADS}
+    counts = {
+        min(n, len(_blocks(row, which, n))) for row in rows for which in (FORWARD, TRAIN) for n in THREADS
+    }
     starts = {n: start_seconds(n) for n in sorted(counts)}
     print("start and end threads: " + ", ".join(f"{n}: {1e6 * s:.0f} us" for n, s in starts.items()))
     measured = []
@@ -97,28 +100,41 @@ def start_seconds(threads: int) -> float:
 
 def measure(row: Row, which: str, cores: int, starts: dict[int, float], rounds: int) -> dict[str, Any]:
     """Return the seconds of a row on one thread and on more, as measured and as the model has them."""
-    blocks = blocks_for(row.batch, row.hidden_size)
+    blocks = _blocks(row, which, 1)
+    dealt = {n: _blocks(row, which, n) for n in THREADS}
     here = [n for n in THREADS if n <= cores]
-    calls = {"one block": _call(row, which, 1, batch=longest(blocks))}
+    sizes = {longest(blocks), *map(longest, dealt.values())}
+    calls = {_alone(size): _call(row, which, 1, batch=size) for size in sorted(sizes)}
     calls |= {str(n): _call(row, which, n) for n in (1, *here)}
     for call in calls.values():
         call()  # compiles
     with machine.others_share() as others:
         times = turns.interleaved(calls, rounds, _BUDGET)
     seconds = {name: float(np.median(values)) for name, values in times.items()}
-    fixed, each = shares(seconds["1"], seconds["one block"], len(blocks))
+    one_block = seconds[_alone(longest(blocks))]
+    fixed, each = shares(seconds["1"], one_block, len(blocks))
+    each_of = {n: each * seconds[_alone(longest(dealt[n]))] / one_block for n in THREADS}
     return {
         "key": row.key,
         "title": row.title,
         "pass": which,
         "blocks": len(blocks),
+        "blocks_of_threads": {str(n): len(dealt[n]) for n in THREADS},
         "one_thread_seconds": seconds["1"],
         "fixed_seconds": fixed,
         "block_seconds": each,
         "measured": {str(n): seconds[str(n)] for n in here},
-        "predicted": {str(n): predicted(n, len(blocks), fixed, each, starts) for n in THREADS},
+        "predicted": {str(n): predicted(n, len(dealt[n]), fixed, each_of[n], starts) for n in THREADS},
         "others_share": others[0],
     }
+
+
+def _blocks(row: Row, which: str, threads: int) -> list[tuple[int, int]]:
+    return blocks_for(row.batch, row.hidden_size, threads if which == FORWARD else 1)
+
+
+def _alone(sequences: int) -> str:
+    return f"a block of {sequences}"
 
 
 def shares(whole: float, one_block: float, blocks: int) -> tuple[float, float]:

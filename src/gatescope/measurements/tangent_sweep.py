@@ -29,7 +29,7 @@ _TWO_CHUNKS = 2000  # measured steps from which a sequence is two chunks
 _BINS = 200
 _SETTLE = 200  # least steps in which the directions of a chunk in the middle align
 # A piece's states and gates stay in the second-level cache.
-_PIECE_BYTES, _PIECE_STEPS = 1 << 19, 512
+_PIECE_BYTES, _PIECE_STEPS = 1 << 21, 2048
 # Intervals between orthonormalizations that are tried, and what rounding may put into an exponent, in nats per step.
 _INTERVALS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 _ROUNDING = 1e-6

@@ -121,7 +121,7 @@ def test_what_kernels_close_over_is_the_same_in_every_process(cell):
     ]
     for each in (plain, linear_cell(plain).cell):
         kernels += [
-            make_tangent(each, tile[:2]),
+            *(make_tangent(each, tile[:2], gates) for gates in (None, (tile[:3], tile[:3]))),
             *(make_adjoint(each, 8, tile, tile, linked=l) for l in (None, tile)),
         ]
     for kernel in kernels:

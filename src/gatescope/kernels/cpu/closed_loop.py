@@ -55,7 +55,8 @@ def close_loop(
     steps, batch = inputs.shape[:2]
     dtype = inputs.dtype
     plans = [sweeps.plan_for(get(params.cell), params.hidden_size, dtype) for params in layers]
-    blocks = sweeps.blocks_for(batch, max(plan.hidden_size for plan in plans))
+    threads = max(plan.threads(threads, steps, batch) for plan in plans)
+    blocks = sweeps.blocks_for(batch, max(plan.hidden_size for plan in plans), threads)
     kernels = tuple(sweeps.forward_kernel(plan, sweeps.longest(blocks)) for plan in plans)
     panels = [sweeps.forward_panels(plan, params) for plan, params in zip(plans, layers, strict=True)]
     runs = []
@@ -80,5 +81,5 @@ def close_loop(
             nested = (nested, (weights, run.inputs, run.states, run.gates, work), out)
         loop(nested, lengths, (*readout, x, before), inputs, outputs, (begin, end, given, steps))
 
-    each(one, len(blocks), max(plan.threads(threads, steps, batch) for plan in plans))
+    each(one, len(blocks), threads)
     return runs, outputs

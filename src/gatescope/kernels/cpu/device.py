@@ -101,7 +101,10 @@ class CpuDevice:
 
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
-        return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions
+        return (
+            self._threads
+            > len(sweeps.blocks_for(batch, self._params.hidden_size, self._threads)) * directions
+        )
 
     def buffers(self, steps: int, batch: int) -> tuple[Array, Array]:
         cell, units = self._cell, self._params.hidden_size

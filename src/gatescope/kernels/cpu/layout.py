@@ -18,7 +18,7 @@ import numpy as np
 
 from gatescope.datatypes import Array
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.kernels.simd.product import sets_at_once
+from gatescope.kernels.simd.product import left_together, sets_at_once
 from gatescope.kernels.simd.vector import host_lanes, host_registers
 
 # Up to this many inputs, a scalar product each is cheaper than a vector that is mostly padding.
@@ -163,7 +163,9 @@ def _panel_tile(gates: int, vectors: int, split: int, rows: int, *, small: bool,
     What a tile reads then lies line after line, and the hardware foresees what it is not asked for.
     """
     width = tile_for(gates, vectors, split, _MANY_ROWS, small=small)[1] if far else gates
-    return Tile(*tile_for(width, gates * vectors // width, split, rows, small=small), width, int(far))
+    return Tile(
+        *tile_for(width, gates * vectors // width, split, rows, small=small, far=far), width, int(far)
+    )
 
 
 def input_tile(gates: int) -> tuple[int, int]:
@@ -190,6 +192,7 @@ def tile_for(
     rows: int,
     *,
     small: bool,
+    far: bool = False,
     choice: tuple[int, ...] | None = None,
     columns: tuple[int, ...] | None = None,
 ) -> tuple[int, int, int]:
@@ -207,8 +210,11 @@ def tile_for(
         return max(tile_rows * columns / 2, loads / 2, 4 / at_once) + (0.5 if small else 1.5)
 
     def all_cycles(tile: tuple[int, int]) -> float:
-        whole, left = divmod(rows, tile[0])
-        return (whole * cycles(*tile) + left * cycles(1, tile[1])) * (gates * vectors / tile[1])
+        left, total = rows, 0.0
+        for count in (tile[0], *left_together(tile[0], far)):
+            times, left = divmod(left, count)
+            total += times * cycles(count, tile[1])
+        return total * (gates * vectors / tile[1])
 
     registers = host_registers()
     # Few different answers, since each is a kernel to compile: fewest for one vector of units, where the products take

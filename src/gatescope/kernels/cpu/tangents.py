@@ -43,6 +43,7 @@ class Tangents:
         first_rows[:, :, :units] = directions
         panel = units * plan.padded
         phases = plan.second > 0
+        self._by_gates = by_gates = _is_less_by_gates(plan, self.count)
 
         def empty(size: int, needed: bool = True) -> Array:
             return aligned_zeros(size if needed else 1, np.float64)
@@ -51,10 +52,13 @@ class Tangents:
             empty(states * width),
             empty(width * plan.first),
             empty(plan.padded * (plan.first + states), phases),
-            empty(states * panel),
+            empty(states * panel, not by_gates),
             empty(width * plan.second, phases),
-            empty((states + 1) * panel, phases),
+            empty((states + 1) * panel, phases and not by_gates),
             empty(self.count * plan.padded, phases),
+            empty(self.count * plan.padded * plan.first, by_gates),
+            empty(self.count * plan.padded * plan.second, by_gates and phases),
+            empty(plan.padded * max(plan.first, plan.second), by_gates),
             aligned_empty(scratch_size(self.count, width), np.float64),
         )
 
@@ -81,9 +85,14 @@ class Tangents:
         """
         from gatescope.kernels.cpu.loops.tangent import make_tangent
 
-        groups = next(g for g in (2, 1) if self._plan.vectors % g == 0)
-        cell, gates = cell_of(self._plan.cell, gates)
-        kernel = make_tangent(cell, (TILE, groups))
+        plan = self._plan
+        groups = next(g for g in (2, 1) if plan.vectors % g == 0)
+        cell, gates = cell_of(plan.cell, gates)
+        gate_tiles = None
+        if self._by_gates:
+            phases = plan.first, max(plan.second, 1)
+            gate_tiles = tuple(_gate_tile(count, plan.vectors, self.count) for count in phases)
+        kernel = make_tangent(cell, (TILE, groups), gate_tiles)
         steps = gates.shape[0]
         logs = np.empty((-(-steps // every) + 1, self.count))
         span = (sequence, 0, steps, self.count, every)
@@ -91,3 +100,22 @@ class Tangents:
             self._weights, states, gates, self.rows.reshape(-1), span, self._work, logs
         )
         return logs[:-1], float(sine), float(rounding), int(repeated)
+
+
+def _is_less_by_gates(plan: CellPlan, count: int) -> bool:
+    """Return whether so many tangents take fewer multiplications by each gate's weights than by each state's matrix.
+
+    In multiples of a matrix of units: what it takes to make the matrices, and a tangent's products with them.  More
+    than a tile of rows are left to the matrices, whose products write the new tangents where they belong.
+    """
+    gates, states = plan.first + plan.second, len(plan.cell.states)
+    made, carried = states * gates, states
+    if plan.second:
+        made, carried = made + plan.first, 2 * states + 1
+    return count < TILE and count * gates < made + count * carried
+
+
+def _gate_tile(gates: int, vectors: int, count: int) -> tuple[int, int, int]:
+    """Return rows, vectors and split of the products of `count` tangents with the weights of so many gates."""
+    split = max(1, min(4, 8 // gates // 2 * 2))  # a tangent alone has too few sums to keep the units busy
+    return layout.tile_for(gates, vectors, split, count, small=False, choice=(count,))

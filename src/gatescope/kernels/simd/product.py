@@ -45,10 +45,10 @@ def product(typingctx, out, start, weight, x, extent, shape):
         group is the first that is done: of weights that do not fit the cache, every other product so finds those there
         that were used last.
     shape : (rows, vectors, gates, split, lanes) or (rows, vectors, gates, split, lanes, ahead), literal
-        The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time.
-        If `ahead` is not 0, the weights of the next tile of groups are asked for meanwhile, a share by each tile of
-        rows: these weights lie line after line, and come from beyond the second-level cache.  It asks at every k, so
-        for the same line several times, which costs less than to find out.
+        The tile: of several whole groups, or of an equal part of one.  Rows that are left over are done one at a time,
+        or two (`left_together`).  If `ahead` is not 0, the weights of the next tile of groups are asked for meanwhile,
+        a share by each tile of rows: these weights lie line after line, and come from beyond the second-level cache.
+        It asks at every k, so for the same line several times, which costs less than to find out.
     """
     tile_rows, vectors, gates, split, lanes, *ahead = (item.literal_value for item in shape)
     asking = any(ahead) and tile_rows > 1
@@ -136,12 +136,24 @@ def product(typingctx, out, start, weight, x, extent, shape):
 
             with cgutils.for_range_slice(builder, _int(0), whole, _int(tile_rows), intp=_I64) as (row, _):
                 one(row, tile_rows, share(part, row) if asking else None)
-            if tile_rows > 1:
-                with cgutils.for_range_slice(builder, whole, rows, _int(1), intp=_I64) as (row, _):
-                    one(row, 1)
+            done = whole
+            for left in left_together(tile_rows, asking):
+                end = builder.sub(rows, builder.srem(builder.sub(rows, done), _int(left)))
+                with cgutils.for_range_slice(builder, done, end, _int(left), intp=_I64) as (row, _):
+                    one(row, left)
+                done = end
         return context.get_dummy_value()
 
     return types.void(out, start, weight, x, extent, shape), codegen
+
+
+def left_together(tile_rows: int, asking: bool) -> list[int]:
+    """Return how many of the rows that a tile leaves over are done together, and then of those that these leave over.
+
+    A single row waits for its additions, so two take hardly longer.  Where the weights are few the products take too
+    little of the time to compile one more tile for it.
+    """
+    return [count for count in ((2, 1) if asking else (1,)) if count < tile_rows]
 
 
 def sets_at_once(rows: int, vectors: int, split: int) -> int:
