@@ -67,7 +67,10 @@ class CpuDevice:
 
     def run(self, inputs: Array, first_state: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
         states, gates = self.buffers(*inputs.shape[:2])
-        self.forward(inputs, first_state, states, gates, lengths)
+        states[0] = first_state
+        sweeps.forward(
+            self._plan, self._panels, inputs, states, gates, lengths, self._threads, shares_units=True
+        )
         return inputs, states, gates, lengths
 
     def backprop(

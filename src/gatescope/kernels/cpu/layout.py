@@ -25,6 +25,8 @@ from gatescope.kernels.simd.vector import host_lanes, host_registers
 FEW_INPUTS = 4
 # Vectors of a panel that carries adjoints to more inputs: a vector alone has too few sums for a tile.
 INPUT_PAIR = 2
+# Threads that share the units of a layer get multiples of so many vectors, which every forward tile and panel divides.
+TOGETHER = 4
 
 
 def vectors_for(size: int, lanes: int) -> int:

@@ -20,6 +20,7 @@ from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
 from gatescope.kernels.cpu.threads import each
+from gatescope.kernels.cpu.unit_shares import Team, alone, sweep, team_size
 
 Panels = tuple[Array, ...]
 
@@ -141,12 +142,12 @@ def forward_panels(plan: CellPlan, params: Params) -> Panels:
     )
 
 
-def forward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., None]:
+def forward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., int]:
     """Return the forward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
     from gatescope.kernels.cpu.loops.forward import make_forward
 
     first, second = plan.tiles(rows)
-    kernel: Callable[..., None] = make_forward(plan.cell, plan.lanes, first.forward, second.forward, masked)
+    kernel: Callable[..., int] = make_forward(plan.cell, plan.lanes, first.forward, second.forward, masked)
     return kernel
 
 
@@ -159,8 +160,10 @@ def backward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable
     return kernel
 
 
-def forward_work(plan: CellPlan, rows: int, segment: int, factors: Array | None = None) -> Panels:
-    """Return the scratch of the forward kernel for a block of `rows` sequences."""
+def forward_work(
+    plan: CellPlan, rows: int, segment: int, factors: Array | None = None, *, shared: bool = False
+) -> tuple[Array | Team, ...]:
+    """Return the scratch of the forward kernel for a block of `rows` sequences; `shared`: by several threads."""
     gate_count = len(plan.cell.gates)
 
     def empty(*shape: int) -> Array:
@@ -170,10 +173,11 @@ def forward_work(plan: CellPlan, rows: int, segment: int, factors: Array | None 
         empty(segment, plan.padded, gate_count),
         empty(plan.padded, plan.first),
         empty(plan.padded, max(plan.second, 1)),
-        empty(plan.padded, len(plan.cell.states)),
+        empty(plan.padded, len(plan.cell.states) * (1 + shared)),
         empty(plan.padded),
         empty(plan.padded, max(plan.cell.prepared, 1)),
         aligned_zeros(1, plan.dtype) if factors is None else factors,
+        alone(),
     )
 
 
@@ -256,17 +260,41 @@ def unpack_sums(plan: CellPlan, sums: Panels) -> Panels:
 
 
 def forward(
-    plan: CellPlan, panels: Panels, inputs: Array, states: Array, gates: Array, lengths: Array, threads: int
+    plan: CellPlan,
+    panels: Panels,
+    inputs: Array,
+    states: Array,
+    gates: Array,
+    lengths: Array,
+    threads: int,
+    *,
+    shares_units: bool = False,
 ) -> None:
     """Fill states[1:] and gates from states[0].
 
-    Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.
+    Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.  `shares_units`: whether
+    threads may share the units of a block where there is one alone, and no other thread is at work beside.
     """
     steps, batch = inputs.shape[:2]
     threads = plan.threads(threads, steps, batch)
     blocks = blocks_for(batch, plan.hidden_size, threads)
     kernel = forward_kernel(plan, longest(blocks))
     nontemporal = plan.nontemporal(states, gates)
+    step_work = batch * len(plan.cell.gates) * plan.padded**2
+    members = 1
+    if shares_units and len(blocks) == 1:
+        members = team_size(plan.hidden_size, plan.vectors, threads, steps * step_work)
+    if members > 1:
+        *scratch, _ = forward_work(plan, batch, plan.segment(batch, steps), shared=True)
+        sweep(
+            lambda first, last, team: kernel(
+                panels, inputs, states, gates, lengths, (0, batch, first, last, nontemporal), (*scratch, team)
+            ),
+            steps,
+            step_work,
+            members,
+        )
+        return
 
     def one(index: int) -> None:
         begin, end = blocks[index]

@@ -13,7 +13,7 @@ from numba import njit
 
 from gatescope.cells import activations, margins
 from gatescope.kernels import cache_line
-from gatescope.kernels.cpu.loops import intervals
+from gatescope.kernels.cpu.loops import intervals, meeting
 from gatescope.kernels.cpu.loops.kernel_cache import mark, name_of, use_cache
 from gatescope.kernels.cpu.loops.subnormals import keep_subnormals
 from gatescope.kernels.simd import activations as simd_activations
@@ -24,7 +24,7 @@ from gatescope.kernels.simd import margins as simd_margins
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
 _SOURCES = (
     activations, margins, coefficients, orthogonal, product, rows, vector, load_store, simd_activations, simd_margins,
-    intervals, cache_line,
+    intervals, meeting, cache_line,
 )  # fmt: skip
 
 

@@ -1,0 +1,100 @@
+"""Threads that share the units of a layer: the same bits, whoever is late and whoever fails."""
+
+import time
+
+import numpy as np
+import pytest
+
+import gatescope as gs
+from gatescope.kernels.cpu import sweeps, unit_shares
+from gatescope.kernels.cpu.loops.meeting import LAST, PATIENCE, SIZE, part_after
+from gatescope.kernels.cpu.threads import open_pool
+
+STEPS = 37
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Let threads share as little as a few steps of a few units."""
+    monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
+    monkeypatch.setattr(unit_shares, "_LEAST_UNITS", 1)
+    monkeypatch.setattr(unit_shares, "_LEAST_PIECES", 0)
+    monkeypatch.setattr(unit_shares, "_PIECE_WORK", 0)  # pieces of 16 steps
+
+
+def run(cell, threads, steps=STEPS):
+    params = gs.init(cell, input_size=3, hidden_size=130, seed=0)
+    inputs = np.random.default_rng(1).standard_normal((steps, 2, 3)).astype(np.float32)
+    return gs.run(params, inputs, lengths=[steps, steps // 2], threads=threads)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_the_bits_are_those_of_one_thread(cell, eager):
+    alone, *shared = (run(cell, threads) for threads in (1, 2, 3))
+    for trace in shared:
+        np.testing.assert_array_equal(trace.states, alone.states)
+        np.testing.assert_array_equal(trace.gates, alone.gates)
+
+
+def test_who_shares():
+    enough = 1 << 30
+    assert unit_shares.team_size(512, 64, 4, enough) == 4
+    assert unit_shares.team_size(128, 16, 64, enough) == 2, "each has eight vectors at least"
+    assert unit_shares.team_size(127, 16, 64, enough) == 1
+    assert unit_shares.team_size(512, 64, 4, 1000) == 1, "not for what takes a moment"
+
+
+def test_a_late_member_ends_the_piece_for_all(eager, monkeypatch):
+    original, reached = unit_shares.together, []
+
+    def together(call, begin, end, threads, pool):
+        def late(first, last, team):
+            if team[0] == 1:
+                time.sleep(0.2)  # a hundred times what the others wait
+            return call(first, last, team)
+
+        reached.append(original(late if begin == 0 else call, begin, end, threads, pool) - begin)
+        return begin + reached[-1]
+
+    expected = run("lstm", 1, steps=32)
+    run("lstm", 2, steps=32)  # compiles
+    monkeypatch.setattr(unit_shares, "together", together)
+    np.testing.assert_array_equal(run("lstm", 2, steps=32).states, expected.states)
+    assert reached[0] == 2, "it is said at the first meeting after the wait, and all part at the next"
+
+
+def test_the_others_do_not_wait_for_one_who_fails():
+    meetings = []
+
+    def call(begin, end, team):
+        meetings.append(team[2])
+        if team[0] == 1:
+            raise MemoryError("no scratch")
+        while team[2][0] < 2:
+            time.sleep(0.001)
+        return end
+
+    with open_pool(1) as pool, pytest.raises(MemoryError, match="no scratch"):
+        unit_shares.together(call, 0, 16, 2, pool)
+    assert len(meetings) == 2
+
+
+def test_all_hear_of_the_last_meeting_at_the_same_one():
+    meeting = np.zeros(SIZE, np.int64)
+    assert not part_after(meeting, 2, 4, looks=PATIENCE)
+    assert not part_after(meeting, 2, 4, looks=PATIENCE + 1)
+    assert meeting[LAST] == 4
+    assert not part_after(meeting, 2, 4, looks=0), "one who looks after it was said does not part earlier"
+    assert part_after(meeting, 4, 6, looks=0)
+
+
+def test_the_faster_way_goes_on_and_the_other_is_tried_ever_less_often():
+    pace = unit_shares.Pace((2, 1))
+    chosen = []
+    for _ in range(200):
+        way = pace.way()
+        pace.took(way, {1: 1.0, 2: 0.5}[way])
+        chosen.append(way)
+    assert [k for k, way in enumerate(chosen) if way == 1] == [1, 16, 49, 114]
+    pace.took(2, 5.0)  # another process took its core
+    assert pace.way() == 1
