@@ -119,7 +119,6 @@ def measure(row: Row, which: str, cores: int, starts: dict[int, float], rounds: 
         "title": row.title,
         "pass": which,
         "blocks": len(blocks),
-        "blocks_of_threads": {str(n): len(dealt[n]) for n in THREADS},
         "one_thread_seconds": seconds["1"],
         "fixed_seconds": fixed,
         "block_seconds": each,

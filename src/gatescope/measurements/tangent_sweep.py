@@ -28,7 +28,7 @@ from gatescope.storage.resumable import Resumable
 _TWO_CHUNKS = 2000  # measured steps from which a sequence is two chunks
 _BINS = 200
 _SETTLE = 200  # least steps in which the directions of a chunk in the middle align
-# A piece's states and gates stay in the second-level cache.
+# Most that a piece's states and gates take: of pieces a quarter as long half of the time went into calls.
 _PIECE_BYTES, _PIECE_STEPS = 1 << 21, 2048
 # Intervals between orthonormalizations that are tried, and what rounding may put into an exponent, in nats per step.
 _INTERVALS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)

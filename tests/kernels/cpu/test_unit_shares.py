@@ -1,6 +1,7 @@
 """Threads that share the units of a layer: the same bits, whoever is late and whoever fails."""
 
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import gatescope as gs
 from gatescope.kernels.cpu import sweeps, unit_shares
 from gatescope.kernels.cpu.loops.meeting import LAST, PATIENCE, SIZE, part_after
 from gatescope.kernels.cpu.threads import open_pool
+from gatescope.kernels.simd.vector import host_lanes
 
 STEPS = 37
 
@@ -18,30 +20,45 @@ def eager(monkeypatch):
     """Let threads share as little as a few steps of a few units."""
     monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
     monkeypatch.setattr(unit_shares, "_LEAST_UNITS", 1)
+    monkeypatch.setattr(
+        unit_shares, "_LEAST_VECTORS", 4
+    )  # so that three can share with vectors of any length
+    monkeypatch.setattr(unit_shares, "default_threads", lambda: 3)
     monkeypatch.setattr(unit_shares, "_LEAST_PIECES", 0)
     monkeypatch.setattr(unit_shares, "_PIECE_WORK", 0)  # pieces of 16 steps
 
 
 def run(cell, threads, steps=STEPS):
-    params = gs.init(cell, input_size=3, hidden_size=130, seed=0)
+    params = gs.init(cell, input_size=3, hidden_size=15 * host_lanes(np.dtype("float32")) + 2, seed=0)
     inputs = np.random.default_rng(1).standard_normal((steps, 2, 3)).astype(np.float32)
     return gs.run(params, inputs, lengths=[steps, steps // 2], threads=threads)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-def test_the_bits_are_those_of_one_thread(cell, eager):
+def test_the_bits_are_those_of_one_thread(cell, eager, monkeypatch):
+    original, teams = unit_shares.together, set()
+
+    def together(call, begin, end, threads, pool):
+        teams.add(threads)
+        return original(call, begin, end, threads, pool)
+
+    monkeypatch.setattr(unit_shares, "together", together)
     alone, *shared = (run(cell, threads) for threads in (1, 2, 3))
+    assert teams == {1, 2, 3}
     for trace in shared:
         np.testing.assert_array_equal(trace.states, alone.states)
         np.testing.assert_array_equal(trace.gates, alone.gates)
 
 
-def test_who_shares():
-    enough = 1 << 30
-    assert unit_shares.team_size(512, 64, 4, enough) == 4
-    assert unit_shares.team_size(128, 16, 64, enough) == 2, "each has eight vectors at least"
-    assert unit_shares.team_size(127, 16, 64, enough) == 1
-    assert unit_shares.team_size(512, 64, 4, 1000) == 1, "not for what takes a moment"
+def test_who_shares(monkeypatch):
+    monkeypatch.setattr(unit_shares, "default_threads", lambda: 16)
+    size, enough = unit_shares.team_size, 1 << 30
+    assert size(512, 64, 1, 4, enough) == 4
+    assert size(2048, 256, 1, 64, enough) == 16, "no more than there are cores"
+    assert size(128, 16, 1, 64, enough) == 2, "each has eight vectors at least"
+    assert size(127, 16, 1, 64, enough) == 1
+    assert size(512, 64, 8, 4, enough) == 1
+    assert size(512, 64, 1, 4, 1000) == 1, "not for what takes a moment"
 
 
 def test_a_late_member_ends_the_piece_for_all(eager, monkeypatch):
@@ -63,12 +80,13 @@ def test_a_late_member_ends_the_piece_for_all(eager, monkeypatch):
     assert reached[0] == 2, "it is said at the first meeting after the wait, and all part at the next"
 
 
-def test_the_others_do_not_wait_for_one_who_fails():
+@pytest.mark.parametrize("failing", [0, 1])
+def test_the_others_do_not_wait_for_one_who_fails(failing):
     meetings = []
 
     def call(begin, end, team):
         meetings.append(team[2])
-        if team[0] == 1:
+        if team[0] == failing:
             raise MemoryError("no scratch")
         while team[2][0] < 2:
             time.sleep(0.001)
@@ -77,6 +95,30 @@ def test_the_others_do_not_wait_for_one_who_fails():
     with open_pool(1) as pool, pytest.raises(MemoryError, match="no scratch"):
         unit_shares.together(call, 0, 16, 2, pool)
     assert len(meetings) == 2
+
+
+@pytest.mark.parametrize("can", [0, 1])
+def test_where_no_thread_can_be_started_one_does_all(can, eager, monkeypatch):
+    """As at the end of Python, or where a system gives no more."""
+
+    class Pool:
+        def __init__(self, pool):
+            self._pool, self._left = pool, can
+
+        def submit(self, *work):
+            if self._left == 0:
+                raise RuntimeError("can't start new thread")
+            self._left -= 1
+            return self._pool.submit(*work)
+
+    @contextmanager
+    def few(threads):
+        with open_pool(threads) as pool:
+            yield Pool(pool)
+
+    expected = run("lstm", 1)
+    monkeypatch.setattr(unit_shares, "open_pool", few)
+    np.testing.assert_array_equal(run("lstm", 3).states, expected.states)
 
 
 def test_all_hear_of_the_last_meeting_at_the_same_one():

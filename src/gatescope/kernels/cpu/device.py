@@ -67,10 +67,7 @@ class CpuDevice:
 
     def run(self, inputs: Array, first_state: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
         states, gates = self.buffers(*inputs.shape[:2])
-        states[0] = first_state
-        sweeps.forward(
-            self._plan, self._panels, inputs, states, gates, lengths, self._threads, shares_units=True
-        )
+        self.forward(inputs, first_state, states, gates, lengths, shares_units=True)
         return inputs, states, gates, lengths
 
     def backprop(
@@ -115,12 +112,21 @@ class CpuDevice:
         return states, aligned_empty((steps, batch, len(cell.saved), units), self._params.dtype)
 
     def forward(
-        self, inputs: Array, first_state: Array, states: Array, gates: Array, lengths: Array | None = None
+        self,
+        inputs: Array,
+        first_state: Array,
+        states: Array,
+        gates: Array,
+        lengths: Array | None = None,
+        *,
+        shares_units: bool = False,
     ) -> None:
         states[0] = first_state
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
-        sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads)
+        sweeps.forward(
+            self._plan, self._panels, inputs, states, gates, lengths, self._threads, shares_units=shares_units
+        )
 
     def ends(
         self, pieces: Iterator[Array], first_state: Array, states: Any, gates: Any

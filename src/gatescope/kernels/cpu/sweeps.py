@@ -283,7 +283,7 @@ def forward(
     step_work = batch * len(plan.cell.gates) * plan.padded**2
     members = 1
     if shares_units and len(blocks) == 1:
-        members = team_size(plan.hidden_size, plan.vectors, threads, steps * step_work)
+        members = team_size(plan.hidden_size, plan.vectors, batch, threads, steps * step_work)
     if members > 1:
         *scratch, _ = forward_work(plan, batch, plan.segment(batch, steps), shared=True)
         sweep(

@@ -105,8 +105,8 @@ class Tangents:
 def _is_less_by_gates(plan: CellPlan, count: int) -> bool:
     """Return whether so many tangents take fewer multiplications by each gate's weights than by each state's matrix.
 
-    In multiples of a matrix of units: what it takes to make the matrices, and a tangent's products with them.  More
-    than a tile of rows are left to the matrices, whose products write the new tangents where they belong.
+    In multiples of a matrix of units: what it takes to make the matrices, and a tangent's products with them.  A
+    tile of rows or more are left to the matrices, whose products write the new tangents where they belong.
     """
     gates, states = plan.first + plan.second, len(plan.cell.states)
     made, carried = states * gates, states

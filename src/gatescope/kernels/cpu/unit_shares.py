@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from gatescope.checks.numbers import default_threads
 from gatescope.datatypes import Array
+from gatescope.kernels.cpu.aligned import aligned_zeros
 from gatescope.kernels.cpu.layout import TOGETHER
 from gatescope.kernels.cpu.threads import open_pool
 
@@ -22,8 +24,10 @@ Call = Callable[[int, int, Team], int]  # does steps from the first up to the la
 # Fewer units than these are done before the others have been waited for (LSTM of 64, two threads: 1.07 times as fast).
 _LEAST_UNITS = 128
 _LEAST_VECTORS = 2 * TOGETHER  # of a thread
+# As many sequences as this compute more than they load, so that there was nothing to gain (0.96 to 0.99).
+_MANY_SEQUENCES = 8
 _PIECE_WORK = 1 << 26  # multiply-adds: milliseconds, of which starting the threads is a small part
-_LEAST_PIECES = 4  # of which the first two are done in either way
+_LEAST_PIECES = 4  # of which the first two are done one in each way
 _TRIED_AFTER = (
     16,
     1024,
@@ -35,11 +39,12 @@ def alone() -> Team:
     return 0, 1, np.zeros(1, np.int64)
 
 
-def team_size(hidden_size: int, vectors: int, threads: int, work: int) -> int:
+def team_size(hidden_size: int, vectors: int, sequences: int, threads: int, work: int) -> int:
     """Return how many threads can share a layer's units, if there are so many multiply-adds to do: enough to try it."""
-    if hidden_size < _LEAST_UNITS or work < _LEAST_PIECES * _PIECE_WORK:
+    if hidden_size < _LEAST_UNITS or sequences >= _MANY_SEQUENCES or work < _LEAST_PIECES * _PIECE_WORK:
         return 1
-    return max(1, min(threads, vectors // _LEAST_VECTORS))
+    # More threads than cores wait for one another until the system changes places.
+    return max(1, min(threads, default_threads(), vectors // _LEAST_VECTORS))
 
 
 def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
@@ -59,7 +64,11 @@ def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
     with open_pool(threads - 1) as pool:
         while at < steps:
             team, begin, begun = pace.way(), at, time.perf_counter()
-            at = together(call, begin, min(begin + piece, steps), team, pool)
+            try:
+                at = together(call, begin, min(begin + piece, steps), team, pool)
+            except CannotStartError:
+                call(begin, steps, alone())
+                return
             pace.took(team, (time.perf_counter() - begun) / (at - begin))
 
 
@@ -67,10 +76,15 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
     """Let each member of a team do its part, the first in this thread; return how far they came.
 
     Should one fail, the others do not wait for it.
+
+    Raises
+    ------
+    CannotStartError
+        If there is no thread for one of them; what the others did is to be done again.
     """
     from gatescope.kernels.cpu.loops.meeting import ARRIVED, RELEASED, SIZE
 
-    meeting = np.zeros(SIZE, np.int64)
+    meeting = aligned_zeros(SIZE, np.int64)
 
     def one(part: int) -> int:
         try:
@@ -81,7 +95,11 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
 
     others = []
     try:
-        others += [pool.submit(one, part) for part in range(1, threads)]
+        for part in range(1, threads):
+            try:
+                others.append(pool.submit(one, part))
+            except RuntimeError as error:  # Python is ending, or the system gives no more
+                raise CannotStartError from error
         return one(0)
     except BaseException:
         meeting[ARRIVED] = RELEASED
@@ -89,6 +107,10 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
     finally:
         for other in others:
             other.result()
+
+
+class CannotStartError(Exception):
+    """There is no thread for a member of a team."""
 
 
 class Pace:

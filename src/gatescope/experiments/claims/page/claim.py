@@ -69,7 +69,7 @@ def facts(verdict: Verdict) -> dict[str, str]:
 def _by_init(verdict: Verdict) -> str:
     """Return the word with each scheme of initial weights, and on which tasks if these are not all.
 
-    A statement may be of all tasks, where those by initial weights are five: their words may be others for that alone.
+    A statement may be of all tasks, where those by initial weights are a few: their words may differ for that alone.
     """
     words = verdict.tuned.get("by initial weights", {})
     tasks = dict.fromkeys(effect.name.partition(": ")[2] for effect in verdict.by_init)

@@ -91,7 +91,7 @@ def effects_html(rows: Sequence[tuple[str, Verdict, Effect]], axis: RatioAxis, *
         drawing = f'<span class="no-axis">{escape(_MEASURED.get(effect.measure, effect.measure))}</span>'
         if effect.measure == "log ratio":
             task = effect.name.partition(": ")[2] or effect.name  # without the scheme of initial weights
-            others = [each.published for each in verdict.published if each.what == task]
+            others = [each.published for each in verdict.published if each.what in (effect.name, task)]
             drawing = strip(effect, verdict.claim, axis, seeds=seeds, published=others)
         reached = " and ".join(f"{100 * share:.0f} %" for share in effect.reached)
         more = f"p {number(effect.p)}, n {effect.pairs}"

@@ -52,9 +52,9 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
         segment = wx.size // (N * row)
         fingerprint = FINGERPRINT  # noqa: F841 - part of the closure, and so of the cache key
         # Vectors of units from j0 to j1 are this thread's.
-        j0, j1, met, looks = V * part // parts // UNIT * UNIT, V, 0, 0
+        j0, j1, met, looks = (V * part // parts + UNIT // 2) // UNIT * UNIT, V, 0, 0
         if part + 1 < parts:
-            j1 = V * (part + 1) // parts // UNIT * UNIT
+            j1 = (V * (part + 1) // parts + UNIT // 2) // UNIT * UNIT
         across = j1 - j0
         # Others may still read the state before when the new one is there.
         old_state, new_state, apart = 0, 0, 0

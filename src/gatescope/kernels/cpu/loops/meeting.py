@@ -23,7 +23,7 @@ _NAME, _ARGUMENTS = _PAUSE.get(get_process_triple().split("-")[0], ("", ()))
 # is the last.
 ARRIVED, LAST, SIZE = 0, CACHE_LINE // 8, 2 * CACHE_LINE // 8
 RELEASED = 1 << 62  # arrivals that let everybody go on, whoever is missing
-# Looks at the arrivals, a millisecond in all: of a piece that takes milliseconds that is too much.
+# Looks at the arrivals in a piece that takes milliseconds; on x86 they are one millisecond, which is too much.
 PATIENCE = 1 << 15
 
 
