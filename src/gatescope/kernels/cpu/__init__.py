@@ -1,1 +1,1 @@
-"""The CPU: sweeps over time in blocks of sequences, of which each thread takes some; `loops/` holds what is compiled."""
+"""The CPU: sweeps over time in blocks of sequences, each thread some of them; `loops/` holds what is compiled."""
