@@ -159,8 +159,8 @@ def test_exponents(monkeypatch):
     options = {"k": 2, "qr_every": 1}
     estimate = announced(monkeypatch, gs.lyapunov_spectrum, params, np.zeros((3000, 1)), **options)
     assert estimate.title == "2 exponents of gru with 8 units, 3,000 steps in 2 chunks"
-    # A state and four saved values of 8 units, 512 steps, float64, in each of two chunks.
-    assert estimate.parts["states and gates of a piece"] == 2 * 8 * 8 * (513 + 4 * 512)
+    # A state and four saved values of 8 units, float64: of 2,048 steps, in the first chunk of the 1,600 that it has.
+    assert estimate.parts["states and gates of a piece"] == 8 * 8 * (1601 + 4 * 1600 + 2049 + 4 * 2048)
     before = gs.estimate_memory("lyapunov_spectrum", params, steps=3000, **options)
     # A series that is not in memory yet is counted too.
     assert estimate.parts.items() <= before.parts.items()

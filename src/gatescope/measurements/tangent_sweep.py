@@ -124,7 +124,7 @@ class TangentWorker:
         self._growth = np.zeros(len(rivals))
         self.unsettled = np.full(len(directions), np.nan)
         step_bytes = 8 * params.hidden_size * (len(cell.states) + len(cell.saved))
-        length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes))
+        length = min(_PIECE_STEPS, max(16, _PIECE_BYTES // step_bytes), max(chunk.last, every))
         self._length = max(every, length // every * every)
         self._states, self._gates = self._device.buffers(self._length, 1)
         self._state = np.array(problem.initial_state[sequence : sequence + 1])
