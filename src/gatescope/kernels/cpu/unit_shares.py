@@ -28,10 +28,8 @@ _LEAST_VECTORS = 2 * TOGETHER  # of a thread
 _MANY_SEQUENCES = 8
 _PIECE_WORK = 1 << 26  # multiply-adds: milliseconds, of which starting the threads is a small part
 _LEAST_PIECES = 4  # of which the first two are done one in each way
-_TRIED_AFTER = (
-    16,
-    1024,
-)  # pieces until the slower way is tried again: at first, and if it is slower again and again
+# Pieces until the slower way is tried again: at first, and at most, if it is slower again and again.
+_TRIED_AFTER = (16, 1024)
 
 
 def alone() -> Team:
