@@ -31,7 +31,7 @@ def blocks_of(
 
     Directions are cut into parts for the caches, and for threads where there are too few sequences; not if `whole`.
     """
-    blocks = blocks_for(batch, max(plan.hidden_size for plan in plans), threads)
+    blocks = blocks_for(batch, max(plan.hidden_size for plan in plans))
     row = sum(
         plan.padded * (len(plan.cell.gates) + 1 + len(plan.cell.states)) * plan.dtype.itemsize
         for plan in plans

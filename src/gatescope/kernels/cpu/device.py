@@ -67,7 +67,7 @@ class CpuDevice:
 
     def run(self, inputs: Array, first_state: Array, lengths: Array) -> tuple[Array, Array, Array, Array]:
         states, gates = self.buffers(*inputs.shape[:2])
-        self.forward(inputs, first_state, states, gates, lengths, shares_units=True)
+        self.forward(inputs, first_state, states, gates, lengths, alone=True)
         return inputs, states, gates, lengths
 
     def backprop(
@@ -101,10 +101,7 @@ class CpuDevice:
 
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
-        return (
-            self._threads
-            > len(sweeps.blocks_for(batch, self._params.hidden_size, self._threads)) * directions
-        )
+        return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions
 
     def buffers(self, steps: int, batch: int) -> tuple[Array, Array]:
         cell, units = self._cell, self._params.hidden_size
@@ -119,14 +116,12 @@ class CpuDevice:
         gates: Array,
         lengths: Array | None = None,
         *,
-        shares_units: bool = False,
+        alone: bool = False,
     ) -> None:
         states[0] = first_state
         if lengths is None:
             lengths = np.full(inputs.shape[1], inputs.shape[0], np.int64)
-        sweeps.forward(
-            self._plan, self._panels, inputs, states, gates, lengths, self._threads, shares_units=shares_units
-        )
+        sweeps.forward(self._plan, self._panels, inputs, states, gates, lengths, self._threads, alone=alone)
 
     def ends(
         self, pieces: Iterator[Array], first_state: Array, states: Any, gates: Any

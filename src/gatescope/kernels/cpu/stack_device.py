@@ -100,8 +100,7 @@ class StackDevice:
 
         Where threads are idle, the layer below is at the next piece already.
         """
-        batch = first_state.shape[0]
-        blocks = max(len(sweeps.blocks_for(batch, units, self._threads)) for _, units in self._shapes)
+        blocks = max(len(sweeps.blocks_for(first_state.shape[0], units)) for _, units in self._shapes)
         stream: Iterator[tuple[Array, list[Array]]] = ((inputs, []) for inputs in pieces)
         parts = zip(self._devices, self.split(first_state), states.arrays, gates.arrays, strict=True)
         with open_pool(len(self._layers)) as pool:

@@ -2,7 +2,7 @@
 
 Sequences are dealt out in blocks; a thread takes a block at a time.  Where gradients are added over sequences, the
 blocks depend on the batch and the size of the cell alone, and their gradients are added in order, so the results are
-the same bits for any number of threads.  Elsewhere any blocks give the same bits, and threads get one each.
+the same bits for any number of threads.  A run gives the same bits by any blocks, so its threads get one each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
 from gatescope.kernels.cpu.threads import each
-from gatescope.kernels.cpu.unit_shares import Team, alone, sweep, team_size
+from gatescope.kernels.cpu.unit_shares import Team, sweep, team_of_one, team_size
 
 Panels = tuple[Array, ...]
 
@@ -106,7 +106,8 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> CellPlan:
 def blocks_for(batch: int, hidden_size: int, threads: int = 1) -> list[tuple[int, int]]:
     """Return blocks of sequences (first, last): enough for threads, large enough to use each weight several times.
 
-    `threads`: where nothing is added over sequences, how many should have a block, if it can have some sequences.
+    `threads`: of a run that has them to itself, how many should have a block, if it can have some sequences.  Sweeps
+    back in time add gradients over blocks, or have a thread that recomputes ahead, which is worth more.
     """
     smallest = 16 if hidden_size <= 128 else 32
     count = max(1, min(8, batch // smallest))
@@ -177,7 +178,7 @@ def forward_work(
         empty(plan.padded),
         empty(plan.padded, max(plan.cell.prepared, 1)),
         aligned_zeros(1, plan.dtype) if factors is None else factors,
-        alone(),
+        team_of_one(),
     )
 
 
@@ -268,21 +269,21 @@ def forward(
     lengths: Array,
     threads: int,
     *,
-    shares_units: bool = False,
+    alone: bool = False,
 ) -> None:
     """Fill states[1:] and gates from states[0].
 
-    Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.  `shares_units`: whether
-    threads may share the units of a block where there is one alone, and no other thread is at work beside.
+    Shapes: inputs (T, B, I), states (T+1, B, S, H), gates (T, B, K, H), lengths (B,) int64.  `alone`: whether no
+    other thread is at work beside.  Then threads get a block each, or share the units where there is one block.
     """
     steps, batch = inputs.shape[:2]
     threads = plan.threads(threads, steps, batch)
-    blocks = blocks_for(batch, plan.hidden_size, threads)
+    blocks = blocks_for(batch, plan.hidden_size, threads if alone else 1)
     kernel = forward_kernel(plan, longest(blocks))
     nontemporal = plan.nontemporal(states, gates)
     step_work = batch * len(plan.cell.gates) * plan.padded**2
     members = 1
-    if shares_units and len(blocks) == 1:
+    if alone and len(blocks) == 1:
         members = team_size(plan.hidden_size, plan.vectors, batch, threads, steps * step_work)
     if members > 1:
         *scratch, _ = forward_work(plan, batch, plan.segment(batch, steps), shared=True)

@@ -32,7 +32,7 @@ _LEAST_PIECES = 4  # of which the first two are done one in each way
 _TRIED_AFTER = (16, 1024)
 
 
-def alone() -> Team:
+def team_of_one() -> Team:
     """Return a team of one, who meets nobody."""
     return 0, 1, np.zeros(1, np.int64)
 
@@ -57,7 +57,7 @@ def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
     threads : int
     """
     piece = max(16, _PIECE_WORK // step_work)
-    call(0, 0, alone())  # compiles, which is not to be timed
+    call(0, 0, team_of_one())  # compiles, which is not to be timed
     pace, at = Pace((threads, 1)), 0
     with open_pool(threads - 1) as pool:
         while at < steps:
@@ -65,7 +65,7 @@ def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
             try:
                 at = together(call, begin, min(begin + piece, steps), team, pool)
             except CannotStartError:
-                call(begin, steps, alone())
+                call(begin, steps, team_of_one())
                 return
             pace.took(team, (time.perf_counter() - begun) / (at - begin))
 
