@@ -7,12 +7,12 @@ blocks.  With b blocks, of which one alone takes as long as `each`, a call on n 
 
     fixed + ceil(b / n) * each + start(n),   n at most b
 
-Forward, more threads get more and smaller blocks, of which `each` is measured for each n; forward and backward they
-stay those whose gradients are added in order.  `each` and `fixed` (what is done once: checks, memory, the addition of
-the blocks' gradients) follow from a call of all blocks and one of a single block, both on one thread; `start` is what
-it takes to start and end n threads that wait for each other and do nothing else, measured for each n, on fewer cores as
-well.  What the model leaves out is what cores share: memory, the last cache, and the clock that they slow down to
-together.  Up to the cores that are here it stands beside the measured time.
+More threads may get more and smaller blocks, of which `each` is measured for each n. `each` and `fixed` (what is
+done once: checks, memory, the addition of the blocks' gradients) follow from a call of all blocks and one of a
+single block, both on one thread; `start` is what it takes to start and end n threads that wait for each other and
+do nothing else, measured for each n, on fewer cores as well. What the model leaves out is what cores share: memory,
+the last cache, and the clock that they slow down to together. Up to the cores that are here it stands beside the
+measured time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from benchmarks.timing import call_of
 from gatescope.checks.numbers import default_threads
 from gatescope.experiments import machine, turns
 from gatescope.kernels.cpu import threads as thread_pools
-from gatescope.kernels.cpu.sweeps import blocks_for, longest
+from gatescope.kernels.cpu.blocks import blocks_for, groups_for, longest
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 THREADS = (2, 4, 8, 16, 64)
@@ -129,7 +129,9 @@ def measure(row: Row, which: str, cores: int, starts: dict[int, float], rounds: 
 
 
 def _blocks(row: Row, which: str, threads: int) -> list[tuple[int, int]]:
-    return blocks_for(row.batch, row.hidden_size, threads if which == FORWARD else 1)
+    if which == FORWARD:
+        return blocks_for(row.batch, row.hidden_size, threads)
+    return groups_for(row.batch, row.hidden_size, threads).sequences
 
 
 def _alone(sequences: int) -> str:

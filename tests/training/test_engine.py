@@ -11,7 +11,7 @@ import gatescope as gs
 from gatescope.datatypes import Head
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu.loops.subnormals import FLUSHES
-from gatescope.training.arrays import as_data
+from gatescope.training.arrays import Data, as_data
 from gatescope.training.dropout import Dropout, masks
 from gatescope.training.engine import Engine
 
@@ -103,13 +103,18 @@ def test_segments_and_checkpoints_give_the_gradient_of_one_piece(monkeypatch):
         np.testing.assert_allclose(gradient, losses[0][1], rtol=0, atol=1e-12 * abs(losses[0][1]).max())
 
 
-def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
+@pytest.mark.parametrize(
+    ("sequences", "memory"),
+    [(40, 1 << 30), (140, 1 << 30), (140, 0)],
+    ids=["few", "many", "many, states not kept"],
+)
+def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(sequences, memory, monkeypatch):
     monkeypatch.setattr("gatescope.training.engine._THREAD_WORK", 0)
-    stack, batch = make_stack(DROPPED), make_batch(sequences=40)
+    stack, batch = make_stack(DROPPED), make_batch(sequences=sequences)
     data = as_data(batch, stack)
     runs = []
     for threads in (1, 2, 5):
-        engine = make_engine(stack, data, threads=threads, dropout=ALL, weight_noise=0.1)
+        engine = make_engine(stack, data, threads=threads, dropout=ALL, weight_noise=0.1, memory=memory)
         if threads == 5:
             engine.back(data, 9, begin=3, end=11)
             engine.evaluate(data)
@@ -117,6 +122,25 @@ def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(monkeypatch):
         runs.append((score.loss, engine.gradient.tobytes()))
         engine.close()
     assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_gradients_of_many_sequences_are_the_sums_of_those_of_few(cell):
+    """140 sequences are in 18 groups, whose gradients are added in pairs; 70 are in blocks, one after another."""
+    stack, batch = (
+        make_stack((cell,), (6,), heads=HEADS[:1]),
+        make_batch(sequences=140, heads=HEADS[:1], full=True),
+    )
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, threads=2)
+    whole = engine.back(data, 0)
+    gradient, parts = engine.gradient.copy(), []
+    for half in (slice(0, 70), slice(70, 140)):
+        some = Data(*(np.ascontiguousarray(a[:, half]) for a in data[:3]), data.lengths[half].copy())
+        parts.append((engine.back(some, 0).loss, engine.gradient.copy()))
+    assert whole.loss == pytest.approx((parts[0][0] + parts[1][0]) / 2, rel=1e-14)
+    expected = (parts[0][1] + parts[1][1]) / 2
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-14 * np.abs(expected).max())
 
 
 def test_masks_are_those_that_the_function_tells():

@@ -14,7 +14,7 @@ from gatescope.checks.numbers import check_count, check_flag, check_number, chec
 from gatescope.datatypes import LOSSES, Array, Stack
 from gatescope.datatypes.stack import first_backward, output_size_of
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
-from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.blocks import blocks_for, groups_for, one_each
 from gatescope.kernels.cpu.layer import Layer, Readout
 from gatescope.kernels.cpu.loops.subnormals import flush_subnormals
 from gatescope.kernels.cpu.threads import Workers
@@ -39,7 +39,7 @@ class Engine:
     The forward and the backward sweep go through time in segments.  A whole window's states and gates are stored if
     they fit into `memory`; else only the states at the segments' beginnings are, and each segment is computed again on
     the way back: full BPTT of any length.  Blocks of sequences are divided between threads; gradients are added up in
-    the blocks' order, so they are the same bits for any number of threads.
+    an order that does not depend on them, so they are the same bits for any number of threads.
 
     Where a layer goes backward, a window is all steps of its sequences, in one segment, and all states and gates are
     stored, whatever `memory` is.
@@ -162,7 +162,8 @@ class Engine:
         self._workspaces: dict[tuple[int, int, bool], Workspace] = {}
         self._masks = Masks(dropout, seed, len(stack.layers), dtype)
         self._sweep = Sweep(self._layers, self._plain, self._ways, self._readout, self._masks)
-        self._workers, self._alone = Workers(check_count("threads", threads)), Workers(1)
+        self._threads = check_count("threads", threads)
+        self._workers, self._alone = Workers(self._threads), Workers(1)
         self._ended: list[Array] = []
         self._workspace(steps, sequences, learn=learns)
 
@@ -236,7 +237,7 @@ class Engine:
         learn = self._sweep.learn
         self._each(workspace, lambda i: learn(Block(workspace, data, begin, i), before, count > 0))
         for part in self._parts:
-            part.scatter(self.gradient)
+            part.scatter(self.gradient, self._workers.each)
         self.gradient[self.fixed] = 0
         return self._score(count)
 
@@ -318,12 +319,15 @@ class Engine:
         key = steps, batch, learn
         workspace = self._workspaces.get(key)
         if workspace is None or workspace.generation != self._buffers.generation:
+            units = max(layer.units for layer in self._layers)
+            blocks = blocks_for(batch, units)
             workspace = make_workspace(
                 self._layers,
                 self._ways,
                 self._readout.units,
                 self._buffers,
-                sweeps.blocks_for(batch, max(layer.units for layer in self._layers)),
+                blocks,
+                groups_for(batch, units, self._threads) if learn else one_each(blocks),
                 steps,
                 learn=learn,
                 memory=self._memory,
@@ -336,8 +340,8 @@ class Engine:
                 current.pop(next(iter(current)))
             self._workspaces = {**current, key: workspace}
         for layer in self._layers if learn else self._plain:
-            layer.prepare(workspace.blocks)
-        self._readout.prepare(workspace.blocks)
+            layer.prepare(workspace.groups)
+        self._readout.prepare(workspace.groups)
         return workspace
 
     def _begin(self, workspace: Workspace, data: Data, begin: int) -> None:
@@ -349,7 +353,7 @@ class Engine:
         amount = workspace.steps * workspace.batch * int(self.theta.size)
         workers = self._workers if amount >= _THREAD_WORK else self._alone
         # Adjoints that fade over many steps would otherwise make an update take up to ten times as long.
-        workers.each(flush_subnormals()(work), len(workspace.blocks))
+        workers.each(flush_subnormals()(work), len(workspace.groups.blocks))
 
     def _evaluate(self, data: Data, outputs: Array | None) -> None:
         self.restore_fixed()
@@ -361,10 +365,10 @@ class Engine:
         self._each(workspace, lambda i: self._sweep.evaluate(Block(workspace, data, 0, i), outputs))
 
     def _score(self, count: int) -> Score:
-        blocks = self._readout.totals
-        total = blocks[0]
-        for block in blocks[1:]:
-            total = total + block
+        groups = self._readout.totals
+        total = groups[0]
+        for group in groups[1:]:
+            total = total + group
         head_loss = total[:, 0] / (self._terms * max(count, 1))
         answers = float(total[self._judged, 2].sum())
         accuracy = float(total[self._judged, 1].sum()) / answers if answers else float("nan")

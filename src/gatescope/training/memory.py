@@ -9,7 +9,7 @@ from gatescope.checks.memory import check_memory
 from gatescope.datatypes import Stack
 from gatescope.datatypes.stack import first_backward, output_size_of
 from gatescope.errors import NOTHING
-from gatescope.kernels.cpu.sweeps import blocks_for
+from gatescope.kernels.cpu.blocks import blocks_for, groups_for
 from gatescope.training.workspace import LayerSizes, sizes_for, ways_of
 
 WHOLE_BYTES = 1 << 30  # up to which the states and gates of a window are stored, by default
@@ -42,20 +42,20 @@ def engine_bytes(
     for params in stack.directions().values():
         cell, sizes = get(params.cell), (params.input_size, params.hidden_size)
         layers.append(LayerSizes(sizes[0], len(cell.states), len(cell.saved), sizes[1], params.reverse))
-    blocks = blocks_for(sequences, max(layer.units for layer in layers))
+    units = max(layer.units for layer in layers)
     window = sizes_for(
         layers,
         ways_of(stack),
         output_size_of(stack.layers[-1]),
         itemsize,
-        blocks,
+        blocks_for(sequences, units),
         steps,
         learn=learns,
         memory=memory,
         drops=(dropout and learns,) * 2,
     )
     # Of each weight: as they are and noisy, what the kernels read (twice with masks), the gradient, its parts.
-    copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(blocks))
+    copies = 1 + noise + 2 * (1 + dropout) + learns * (1 + len(groups_for(sequences, units)))
     weights = stack.size * (copies * itemsize + _INDEX_BYTES * (1 + dropout))
     return weights + window.total() * itemsize
 

@@ -27,7 +27,7 @@ class Block(NamedTuple):
     @property
     def sequences(self) -> tuple[int, int]:
         """Return the first sequence, and the first one after."""
-        return self.workspace.blocks[self.ordinal]
+        return self.workspace.groups.sequences[self.ordinal]
 
     def offsets(self, width: int, steps: int = 0) -> Offsets:
         """Return where this block's numbers lie in an array (T, B, width), from that step on."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from gatescope.datatypes import Array, Bidirectional, Stack
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.kernels.cpu.layer import Blocks, Layer
+from gatescope.kernels.cpu.blocks import Blocks, Groups
+from gatescope.kernels.cpu.layer import Layer
 
 # What a block of sequences needs of a segment on the way back should stay in the caches.
 _SEGMENT_BYTES = 1 << 21
@@ -110,7 +111,7 @@ class Workspace:
     offsets: Array
     carried: list[Array]
     generation: int
-    blocks: Blocks
+    groups: Groups
 
 
 class LayerSizes(NamedTuple):
@@ -202,6 +203,7 @@ def make_workspace(
     outputs: int,
     buffers: Buffers,
     blocks: Blocks,
+    groups: Groups,
     steps: int,
     *,
     learn: bool,
@@ -211,6 +213,7 @@ def make_workspace(
     """Return the arrays for windows of that many steps.
 
     `layers` are the directions, `ways` says which belong to one layer, and `outputs` is how many the uppermost has.
+    `blocks` are those of one thread, by which the segments are cut for any number of them; `groups` are worked on.
     Without `learn` there is no way back, and only one segment's arrays are needed.  `memory` is the number of bytes up
     to which the states and gates of the whole window are stored.  `drops` says whether the inputs and the outputs have
     dropout, and so need arrays of their own.
@@ -260,5 +263,5 @@ def make_workspace(
         offsets=np.array([[a] for a, _ in edges]),
         carried=each("carried"),
         generation=buffers.generation,
-        blocks=blocks,
+        groups=groups,
     )

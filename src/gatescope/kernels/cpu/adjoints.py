@@ -11,7 +11,8 @@ from gatescope.cells.linear_cell import cell_of
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
-from gatescope.kernels.cpu.sweeps import CellPlan, adjoint_panels, blocks_for, longest
+from gatescope.kernels.cpu.blocks import blocks_for, longest
+from gatescope.kernels.cpu.sweeps import CellPlan, adjoint_panels
 from gatescope.kernels.cpu.threads import each
 
 # Directions whose scratch fits the second-level cache are carried back together.

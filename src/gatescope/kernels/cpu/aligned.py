@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -79,3 +81,17 @@ def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     array = aligned_empty(shape, dtype)
     array.fill(0)
     return array
+
+
+def aligned_parts(shapes: Sequence[tuple[int, ...]], dtype: Any) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return an uninitialised flat array, and arrays of these shapes in it, each of which starts on a cache line.
+
+    An array of its own takes 5 microseconds, which short runs notice where a kernel wants a dozen.
+    """
+    kind = np.dtype(dtype)
+    line = CACHE_LINE // kind.itemsize
+    sizes = [math.prod(shape) for shape in shapes]
+    starts = list(accumulate((-(-size // line) * line for size in sizes), initial=0))
+    flat = aligned_empty(starts[-1], kind)
+    parts = (flat[start : start + size] for start, size in zip(starts, sizes, strict=False))
+    return flat, *(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))

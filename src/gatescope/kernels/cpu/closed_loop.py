@@ -11,6 +11,7 @@ from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.cpu.blocks import blocks_for, longest
 from gatescope.kernels.cpu.threads import each
 
 
@@ -56,8 +57,8 @@ def close_loop(
     dtype = inputs.dtype
     plans = [sweeps.plan_for(get(params.cell), params.hidden_size, dtype) for params in layers]
     threads = max(plan.threads(threads, steps, batch) for plan in plans)
-    blocks = sweeps.blocks_for(batch, max(plan.hidden_size for plan in plans), threads)
-    kernels = tuple(sweeps.forward_kernel(plan, sweeps.longest(blocks)) for plan in plans)
+    blocks = blocks_for(batch, max(plan.hidden_size for plan in plans), threads)
+    kernels = tuple(sweeps.forward_kernel(plan, longest(blocks)) for plan in plans)
     panels = [sweeps.forward_panels(plan, params) for plan, params in zip(plans, layers, strict=True)]
     runs = []
     x = inputs

@@ -15,6 +15,7 @@ from gatescope.datatypes import Array, Params, Trace
 from gatescope.kernels.cpu import sweeps
 from gatescope.kernels.cpu.adjoints import Adjoints
 from gatescope.kernels.cpu.aligned import aligned_empty
+from gatescope.kernels.cpu.blocks import blocks_for
 from gatescope.kernels.device import Derivatives, ends_of
 
 # A piece's states and gates: below the first, starting a piece takes longer than it should; above the second, pieces
@@ -101,7 +102,7 @@ class CpuDevice:
 
     def overlaps(self, batch: int, directions: int) -> bool:
         """Return whether a thread is idle: there are fewer blocks of sequences and directions than threads."""
-        return self._threads > len(sweeps.blocks_for(batch, self._params.hidden_size)) * directions
+        return self._threads > len(blocks_for(batch, self._params.hidden_size)) * directions
 
     def buffers(self, steps: int, batch: int) -> tuple[Array, Array]:
         cell, units = self._cell, self._params.hidden_size

@@ -12,10 +12,9 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import layout, sweeps
 from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.blocks import Groups, longest
 from gatescope.kernels.cpu.loops.readout import CHUNK, make_readout
-from gatescope.kernels.cpu.packing import Packing, Sums
-
-Blocks = list[tuple[int, int]]
+from gatescope.kernels.cpu.packing import Each, Packing, Sums
 
 
 def _positions(shapes: Sequence[tuple[int, ...]], first: int) -> list[Array]:
@@ -57,39 +56,47 @@ class Layer:
         self._packing = Packing([piece.astype(np.intp) for piece in panels], params.dtype)
         self._nothing = aligned_zeros(1, params.dtype)
         self.factors = self._nothing
-        self._ready: dict[int, tuple[Any, ...]] = {}
+        self._ready: dict[Groups, tuple[Any, ...]] = {}
 
     def gather(self, vector: Array) -> None:
         """Take the weights from the vector (1 + N,)."""
         self._packing.gather(vector)
 
-    def prepare(self, blocks: Blocks) -> None:
-        """Make kernels and scratch for these blocks of sequences, once."""
-        batch = blocks[-1][1]
+    def prepare(self, groups: Groups) -> None:
+        """Make kernels and scratch for these groups of sequences, once."""
+        batch = groups.edges[-1]
         plan = self.plan
         if self.masked and self.factors.size < batch * plan.padded:
             self.factors = aligned_zeros(batch * plan.padded, plan.dtype)
             self._ready.clear()
-        if batch not in self._ready:
-            rows = sweeps.longest(blocks)
+        if groups not in self._ready:
+            rows = longest(groups.sequences)
             factors = self.factors if self.masked else None
             # As if there were any number of steps: the order of additions must not depend on what came first.
-            segments = [plan.segment(end - begin, sys.maxsize) for begin, end in blocks]
-            sizes = [(end - begin, segment) for (begin, end), segment in zip(blocks, segments, strict=True)]
-            self._ready[batch] = (
+            sizes = [
+                (end - begin, plan.segment(groups.rows(index), sys.maxsize))
+                for index, (begin, end) in enumerate(groups.sequences)
+            ]
+            self._ready[groups] = (
                 sweeps.forward_kernel(plan, rows, self.masked),
                 [sweeps.forward_work(plan, n, segment, factors) for n, segment in sizes],
                 sweeps.backward_kernel(plan, rows, self.masked),
                 [sweeps.backward_work(plan, n, segment, self.inputs, factors) for n, segment in sizes],
-                Sums(
+                sums := Sums(
                     sweeps.sum_shapes(plan, self.inputs),
                     # Gradients in the vector's order: weight_ih, weight_hh, bias_ih, bias_hh.
                     lambda sums: sweeps.unpack_sums(plan, sums),
-                    len(blocks),
+                    len(groups),
                     plan.dtype,
                 ),
+                [
+                    (sums.table[first:last], sums.starts, groups.edges_of(index))
+                    for index, (first, last) in enumerate(groups.blocks)
+                ],
             )
-        self._forward, self._forward_work, self._backward, self._backward_work, self.sums = self._ready[batch]
+        (
+            self._forward, self._forward_work, self._backward, self._backward_work, self.sums, self._own_sums,
+        ) = self._ready[groups]  # fmt: skip
 
     def forward(
         self,
@@ -121,12 +128,12 @@ class Layer:
         span = (*block, 0, trace[0].shape[0], False)
         self._backward(
             self._packing.arrays[6:], trace, lengths, output_adjoint, (adjoint, d_inputs), span,
-            self._backward_work[index], self.sums.blocks[index],
+            self._backward_work[index], self._own_sums[index],
         )  # fmt: skip
 
-    def scatter(self, gradient: Array) -> None:
-        """Write the layer's gradients into the vector (N,)."""
-        self.sums.scatter(gradient[self._first : self._first + self.size])
+    def scatter(self, gradient: Array, each: Each) -> None:
+        """Write the layer's gradients into the vector (N,); `each`: see `add_up`."""
+        self.sums.scatter(gradient[self._first : self._first + self.size], each)
 
 
 class Readout:
@@ -156,17 +163,16 @@ class Readout:
         )
         self._packing = Packing([piece.astype(np.intp) for piece in pieces], dtype)
         self._kernel = make_readout(self.lanes)
-        self._ready: dict[int, tuple[Any, ...]] = {}
+        self._ready: dict[Groups, tuple[Any, ...]] = {}
         self.factors = np.zeros(len(heads), dtype)
 
     def gather(self, vector: Array) -> None:
         """Take the weights from the vector (1 + N,)."""
         self._packing.gather(vector)
 
-    def prepare(self, blocks: Blocks) -> None:
-        """Make scratch for these blocks of sequences, once."""
-        count = len(blocks)
-        if count not in self._ready:
+    def prepare(self, groups: Groups) -> None:
+        """Make scratch for these groups of sequences, once."""
+        if groups not in self._ready:
             vectors = layout.vectors_for(self.outputs, self.lanes)
             padded, across = vectors * self.lanes, layout.vectors_for(self.units, self.lanes) * self.lanes
 
@@ -185,12 +191,13 @@ class Readout:
                 return [w, b[:, 0]]
 
             shapes = [(1, rows, vectors, self.lanes) for rows in (self.units, 1)]
-            self._ready[count] = (
-                [work() for _ in blocks],
-                Sums(shapes, unpack, count, self._dtype),
-                np.zeros((count, len(self.heads), 3)),
+            self._ready[groups] = (
+                [work() for _ in groups.blocks],
+                Sums(shapes, unpack, len(groups), self._dtype),
+                np.zeros((len(groups), len(self.heads), 3)),
             )
-        self._work, self.sums, self.totals = self._ready[count]
+        self._work, self.sums, self.totals = self._ready[groups]
+        self._groups = groups
 
     def sweep(
         self,
@@ -206,12 +213,16 @@ class Readout:
     ) -> None:
         """Compute outputs, losses and (if `learn`) gradients of a block over steps of targets and mask."""
         targets, mask = data
-        self._kernel(
-            self._packing.arrays, features, offsets, targets, mask, self.heads, self.factors,
-            (*block, *steps, self.outputs, learn), self._work[index], self.sums.blocks[index],
-            (d_features, outputs), self.totals[index],
-        )  # fmt: skip
+        first, by_step, by_sequence = offsets
+        edges = self._groups.edges
+        for group in range(*self._groups.blocks[index]):
+            begin, end = edges[group : group + 2]
+            self._kernel(
+                self._packing.arrays, features, (first + (begin - block[0]) * by_sequence, by_step, by_sequence),
+                targets, mask, self.heads, self.factors, (begin, end, *steps, self.outputs, learn),
+                self._work[index], self.sums.groups[group], (d_features, outputs), self.totals[group],
+            )  # fmt: skip
 
-    def scatter(self, gradient: Array) -> None:
-        """Write the read-out's gradients into the vector (N,)."""
-        self.sums.scatter(gradient[self._first : self._first + self.size])
+    def scatter(self, gradient: Array, each: Each) -> None:
+        """Write the read-out's gradients into the vector (N,); `each`: see `add_up`."""
+        self.sums.scatter(gradient[self._first : self._first + self.size], each)

@@ -6,7 +6,9 @@ and every later change of the weights is a single gather.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,11 @@ import numpy as np
 from gatescope.datatypes import Array
 from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.cpu.aligned import aligned_zeros
+
+Each = Callable[[Callable[[int], None], int], None]
+
+_IN_ORDER = 8
+_PART_BYTES = 1 << 20  # of sums, which a thread adds up at a time
 
 
 class Packing:
@@ -49,53 +56,97 @@ class Packing:
         np.take(vector, self._from, out=self._flat, mode="clip")
 
 
+class SumLayout:
+    """How the sums that a kernel adds gradients to lie in a vector: one after another, each from a cache line on.
+
+    Parameters
+    ----------
+    shapes : sequence of tuple of int
+        Of the arrays.
+    dtype : dtype
+
+    Attributes
+    ----------
+    starts : (arrays,) int64
+    size : int
+        Numbers of the vector.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+        line = CACHE_LINE // dtype.itemsize
+        self._shapes, self._sizes = shapes, [math.prod(shape) for shape in shapes]
+        starts = list(accumulate((-(-size // line) * line for size in self._sizes), initial=0))
+        self.starts, self.size = np.array(starts[:-1], np.int64), starts[-1]
+
+    def views(self, vector: Array) -> tuple[Array, ...]:
+        """Return the arrays in a vector (N,)."""
+        ends = zip(self.starts.tolist(), self._sizes, self._shapes, strict=True)
+        return tuple(vector[start : start + size].reshape(shape) for start, size, shape in ends)
+
+
+def add_up(table: Array, each: Each) -> None:
+    """Add the rows (groups, N) up into the first: up to eight in order, more in pairs, whose sums are added in pairs.
+
+    `each` does work(0), ..., work(count - 1), on threads as it likes: the order of additions is the same.
+    """
+    count, size = table.shape
+    parts = max(1, table.nbytes // _PART_BYTES) if count > 1 else 0
+
+    def add(part: int) -> None:
+        columns = table[:, size * part // parts : size * (part + 1) // parts]
+        if count <= _IN_ORDER:
+            for row in columns[1:]:
+                columns[0] += row
+            return
+        step = 1
+        while step < count:
+            second = columns[step :: 2 * step]
+            columns[:: 2 * step][: len(second)] += second
+            step *= 2
+
+    each(add, parts)
+
+
 class Sums:
     """The sums that the kernels add gradients to, and the way from there into one vector.
 
     Parameters
     ----------
     shapes : sequence of tuple of int
-        Of the arrays of one block of sequences.
+        Of the arrays of one group of sequences.
     unpack : callable
         Takes such arrays and returns the gradients, in the order of the vector.
-    blocks : int
+    groups : int
     dtype : dtype
 
     Attributes
     ----------
-    blocks : list of tuple of array
+    table : (groups, N) array
+        A vector for each group.
+    starts : (arrays,) int64
+        Where the arrays begin in a vector.
+    groups : list of tuple of array
+        The arrays of each group.
     """
 
     def __init__(
         self,
         shapes: Sequence[tuple[int, ...]],
         unpack: Callable[[tuple[Array, ...]], Sequence[Array]],
-        blocks: int,
+        groups: int,
         dtype: np.dtype[Any],
     ) -> None:
-        line = CACHE_LINE // dtype.itemsize
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        starts = np.concatenate([[0], np.cumsum([-(-size // line) * line for size in sizes])])
-
-        def views(flat: Array) -> tuple[Array, ...]:
-            return tuple(
-                flat[start : start + size].reshape(shape)
-                for start, size, shape in zip(starts[:-1], sizes, shapes, strict=True)
-            )
-
-        self._flats = [aligned_zeros(int(starts[-1]), dtype) for _ in range(blocks)]
-        self.blocks = [views(flat) for flat in self._flats]
-        positions = views(np.arange(starts[-1]))
+        layout = SumLayout(shapes, dtype)
+        self.table, self.starts = aligned_zeros((groups, layout.size), dtype), layout.starts
+        self.groups = [layout.views(vector) for vector in self.table]
+        positions = layout.views(np.arange(layout.size))
         self._from = np.concatenate([gradient.reshape(-1) for gradient in unpack(positions)])
 
     def clear(self) -> None:
         """Set all sums to 0."""
-        for flat in self._flats:
-            flat.fill(0)
+        self.table.fill(0)
 
-    def scatter(self, out: Array) -> None:
-        """Add the blocks up, in order, and write the gradients into `out` (N,)."""
-        total = self._flats[0]
-        for other in self._flats[1:]:
-            np.add(total, other, out=total)
-        np.take(total, self._from, out=out, mode="clip")
+    def scatter(self, out: Array, each: Each) -> None:
+        """Add the groups up and write the gradients into `out` (N,); `each`: see `add_up`."""
+        add_up(self.table, each)
+        np.take(self.table[0], self._from, out=out, mode="clip")

@@ -10,6 +10,7 @@ import numpy as np
 from gatescope.cells.registry import get
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cpu import sweeps
+from gatescope.kernels.cpu.blocks import blocks_for
 from gatescope.kernels.cpu.device import CpuDevice
 from gatescope.kernels.cpu.stack_adjoints import StackAdjoints
 from gatescope.kernels.cpu.threads import ahead, open_pool
@@ -100,7 +101,7 @@ class StackDevice:
 
         Where threads are idle, the layer below is at the next piece already.
         """
-        blocks = max(len(sweeps.blocks_for(first_state.shape[0], units)) for _, units in self._shapes)
+        blocks = max(len(blocks_for(first_state.shape[0], units)) for _, units in self._shapes)
         stream: Iterator[tuple[Array, list[Array]]] = ((inputs, []) for inputs in pieces)
         parts = zip(self._devices, self.split(first_state), states.arrays, gates.arrays, strict=True)
         with open_pool(len(self._layers)) as pool:

@@ -1,8 +1,6 @@
 """The CPU device: `forward` and `backward` on NumPy arrays that are already checked; adjoints are in `adjoints`.
 
-Sequences are dealt out in blocks; a thread takes a block at a time.  Where gradients are added over sequences, the
-blocks depend on the batch and the size of the cell alone, and their gradients are added in order, so the results are
-the same bits for any number of threads.  A run gives the same bits by any blocks, so its threads get one each.
+The results are the same bits for any number of threads: `blocks` says how sequences are dealt out.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +15,9 @@ from gatescope.cells.registry import Cell
 from gatescope.datatypes import Array, Params
 from gatescope.kernels.cache_line import CACHE_LINE
 from gatescope.kernels.cpu import layout
-from gatescope.kernels.cpu.aligned import aligned_empty, aligned_zeros
+from gatescope.kernels.cpu.aligned import aligned_parts, aligned_zeros
+from gatescope.kernels.cpu.blocks import blocks_for, groups_for, longest
+from gatescope.kernels.cpu.packing import SumLayout, add_up
 from gatescope.kernels.cpu.threads import each
 from gatescope.kernels.cpu.unit_shares import Team, sweep, team_of_one, team_size
 
@@ -29,9 +28,6 @@ _SEGMENT_BYTES = 1 << 15
 _SEGMENT_ROWS = 128
 # Below this many multiply-adds, starting a second thread takes longer than it saves.
 _THREAD_WORK = 1 << 24
-# Sequences that a further thread is worth starting for: of few units (GRU of 16: 16 sequences in two halves took 1.2
-# times as long), and of at least so many (1.05 to 1.4 times as fast from 8 each on).
-_LEAST_SHARED, _LARGE_UNITS = (16, 8), 64
 # Results larger than this do not stay in the caches, so they are written past them, by non-temporal stores.
 _NONTEMPORAL_BYTES = 1 << 24
 
@@ -103,25 +99,6 @@ def plan_for(cell: Cell, hidden_size: int, dtype: np.dtype) -> CellPlan:
     )
 
 
-def blocks_for(batch: int, hidden_size: int, threads: int = 1) -> list[tuple[int, int]]:
-    """Return blocks of sequences (first, last): enough for threads, large enough to use each weight several times.
-
-    `threads`: of a run that has them to itself, how many should have a block, if it can have some sequences.  Sweeps
-    back in time add gradients over blocks, or have a thread that recomputes ahead, which is worth more.
-    """
-    smallest = 16 if hidden_size <= 128 else 32
-    count = max(1, min(8, batch // smallest))
-    if threads > count:
-        count = max(count, min(threads, batch // _LEAST_SHARED[hidden_size >= _LARGE_UNITS]))
-    edges = [batch * i // count for i in range(count + 1)]
-    return list(pairwise(edges))
-
-
-def longest(blocks: list[tuple[int, int]]) -> int:
-    """Return the number of sequences in the longest block."""
-    return max(end - begin for begin, end in blocks)
-
-
 def by_phase(plan: CellPlan, weight: Array) -> tuple[Array, Array]:
     """Return the rows of a recurrent weight or bias that belong to the first and to the second phase."""
     edge = plan.first * plan.hidden_size
@@ -165,21 +142,16 @@ def forward_work(
     plan: CellPlan, rows: int, segment: int, factors: Array | None = None, *, shared: bool = False
 ) -> tuple[Array | Team, ...]:
     """Return the scratch of the forward kernel for a block of `rows` sequences; `shared`: by several threads."""
-    gate_count = len(plan.cell.gates)
-
-    def empty(*shape: int) -> Array:
-        return aligned_empty((rows, *shape), plan.dtype).reshape(-1)
-
-    return (
-        empty(segment, plan.padded, gate_count),
-        empty(plan.padded, plan.first),
-        empty(plan.padded, max(plan.second, 1)),
-        empty(plan.padded, len(plan.cell.states) * (1 + shared)),
-        empty(plan.padded),
-        empty(plan.padded, max(plan.cell.prepared, 1)),
-        aligned_zeros(1, plan.dtype) if factors is None else factors,
-        team_of_one(),
+    each = (
+        segment * plan.padded * len(plan.cell.gates),
+        plan.padded * plan.first,
+        plan.padded * max(plan.second, 1),
+        plan.padded * len(plan.cell.states) * (1 + shared),
+        plan.padded,
+        plan.padded * max(plan.cell.prepared, 1),
     )
+    _, *scratch = aligned_parts([(rows * size,) for size in each], plan.dtype)
+    return (*scratch, aligned_zeros(1, plan.dtype) if factors is None else factors, team_of_one())
 
 
 def backward_work(
@@ -190,23 +162,26 @@ def backward_work(
     pair = layout.INPUT_PAIR * lanes
     wide = layout.vectors_for(width, pair) * pair
 
-    def rows_of(count: int) -> Array:
-        return aligned_empty(rows * segment * (vectors * count * lanes + lanes), dtype)
+    def rows_of(count: int) -> int:
+        return rows * segment * (vectors * count * lanes + lanes)
 
-    return (
-        aligned_empty(rows * len(plan.cell.states) * padded, dtype),
-        aligned_empty(rows * padded, dtype),
+    sizes = (
+        rows * len(plan.cell.states) * padded,
+        rows * padded,
         rows_of(1 if plan.cell.shared and not plan.second else len(plan.cell.gates)),
         rows_of(plan.first),
         rows_of(plan.second if plan.second else 1),
         rows_of(1),
-        rows_of(1) if plan.second else aligned_empty(1, dtype),
-        aligned_empty(rows * segment * (width + lanes), dtype),
-        aligned_empty(rows * segment * wide, dtype),
-        np.ones(1, dtype),
-        aligned_zeros(max(padded, wide), dtype),
-        aligned_zeros(1, dtype) if factors is None else factors,
+        rows_of(1) if plan.second else 1,
+        rows * segment * (width + lanes),
+        rows * segment * wide,
+        1,
+        max(padded, wide),
     )
+    _, *scratch, ones, zeros = aligned_parts([(size,) for size in sizes], dtype)
+    ones.fill(1)
+    zeros.fill(0)
+    return (*scratch, ones, zeros, aligned_zeros(1, dtype) if factors is None else factors)
 
 
 def backward_panels(plan: CellPlan, params: Params) -> Panels:
@@ -322,19 +297,21 @@ def backward(
     """
     steps, batch, width = trace[0].shape
     weights = backward_panels(plan, params)
-    blocks = blocks_for(batch, plan.hidden_size)
+    threads = plan.threads(threads, steps, batch)
+    groups = groups_for(batch, plan.hidden_size, threads)
+    blocks = groups.sequences
     kernel = backward_kernel(plan, longest(blocks))
     nontemporal = plan.nontemporal(adjoint)
-    sums = [tuple(aligned_zeros(shape, plan.dtype) for shape in sum_shapes(plan, width)) for _ in blocks]
+    of_sums = SumLayout(sum_shapes(plan, width), plan.dtype)
+    sums = aligned_zeros((len(groups), of_sums.size), plan.dtype)
 
     def one(index: int) -> None:
         begin, end = blocks[index]
-        work = backward_work(plan, end - begin, plan.segment(end - begin, steps), width)
+        work = backward_work(plan, end - begin, plan.segment(groups.rows(index), steps), width)
         span = (begin, end, 0, steps, nontemporal)
-        kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, sums[index])
+        own = sums[slice(*groups.blocks[index])], of_sums.starts, groups.edges_of(index)
+        kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, own)
 
-    each(one, len(blocks), plan.threads(threads, steps, batch))
-    for other in sums[1:]:
-        for total, part in zip(sums[0], other, strict=True):
-            total += part
-    return unpack_sums(plan, sums[0])
+    each(one, len(blocks), threads)
+    add_up(sums, lambda work, count: each(work, count, threads))
+    return unpack_sums(plan, of_sums.views(sums[0]))

@@ -48,13 +48,14 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
         # work: current [n][S][j][L], direct [n][j][L], d_wx and d_rh and d_second and h and operand [n][s][row],
         #       x [n][s][I], of more than a few inputs [n][s][I + L], d_x [n][s][I padded to pairs], ones (1,), zeros,
         #       factors of the state [B][j][L] where there are any
-        # sums: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient panels, added to; those of
-        #       w_ih are for few inputs as wide as a vector of units has gates
+        # sums: (groups, n), added to: gradients of w_ih, b_ih, w_hh, b_hh, second w_hh, second b_hh as gradient panels,
+        #       those of w_ih for few inputs as wide as a vector of units has gates; where they begin in a row; the
+        #       edges of the groups
         w_hh, w_second, w_ih = weights
         inputs, states, gates = trace
         adjoint, d_inputs = results
         current, direct, d_wx, d_rh, d_second, before, operand, x, d_x, ones, zeros, factors = work
-        g_w_ih, g_b_ih, g_w_hh, g_b_hh, g_w_second, g_b_second = sums
+        total, starts, edges = sums
         begin, end, start, stop, nontemporal = span
         B, I, H = states.shape[1], inputs.shape[2], states.shape[3]
         N, V = end - begin, (H + L - 1) // L
@@ -198,74 +199,76 @@ def make_backward(cell, lanes, tiles, second_tiles, masked=False):
                         (ROWS, VECTORS, WIDE, SPLIT, L, ASK),
                     )
 
-            # All rows of the segment, every sequence's, are one long k for the gradients of the weights.
-            # It is taken in pieces of about PIECE, whose sums go on where those of the piece before ended.
-            count = N * steps
-            times = max(1, (count + PIECE // 2) // PIECE)
-            piece = (count + times - 1) // times
             for n in range(N):
                 for s in range(steps):
                     source, target = ((t0 + s) * B + begin + n) * I, (n * steps + s) * row_x
                     for j in range(wide):
                         left = I - j * L
                         put(x, target + j * L, I, left, False, get(inputs, source + j * L, I, left, 1, L))
-            first = (d_rh, 0, row_first, FIRST * L)
-            for k in range(0, count, piece):
-                product(
-                    (g_w_hh, 0, ACROSS * L, H * ACROSS * L), (g_w_hh, 0, ACROSS * L, H * ACROSS * L),
-                    (d_rh, k * row_first, row_first, ACROSS * L), (before, k * row_h, 1, row_h),
-                    (H, V * FIRST // ACROSS, min(piece, count - k)), (GRAD, ACROSS, ACROSS, 1, L),
-                )  # fmt: skip
-            product(
-                (g_b_hh, 0, 0),
-                (g_b_hh, 0, 0),
-                first,
-                (ones, 0, 0, 0),
-                (1, V, count),
-                (1, FIRST, FIRST, BIAS, L),
-            )
-            if P > 0:
-                second = (d_second, 0, row_second, SECOND * L)
-                for k in range(0, count, piece):
+            whole = (d_wx, row) if P > 0 or not SHARED else (d_rh, row_first)
+            # All rows of the segment, every sequence's of a group, are one long k for the gradients of the weights.
+            # It is taken in pieces of about PIECE, whose sums go on where those of the piece before ended.
+            for group in range(edges.size - 1):
+                top, end_row = (edges[group] - begin) * steps, (edges[group + 1] - begin) * steps
+                count = end_row - top
+                times = max(1, (count + PIECE // 2) // PIECE)
+                piece = (count + times - 1) // times
+                at = group * total.shape[1]
+                w_ih_sum, b_ih_sum, w_hh_sum = at + starts[0], at + starts[1], at + starts[2]
+                b_hh_sum, w_second_sum, b_second_sum = at + starts[3], at + starts[4], at + starts[5]
+                for k in range(top, end_row, piece):
                     product(
-                        (g_w_second, 0, ACROSS2 * L, H * ACROSS2 * L), (g_w_second, 0, ACROSS2 * L, H * ACROSS2 * L),
-                        (d_second, k * row_second, row_second, ACROSS2 * L), (operand, k * row_h, 1, row_h),
-                        (H, V * SECOND // ACROSS2, min(piece, count - k)), (GRAD2, ACROSS2, ACROSS2, 1, L),
+                        (total, w_hh_sum, ACROSS * L, H * ACROSS * L), (total, w_hh_sum, ACROSS * L, H * ACROSS * L),
+                        (d_rh, k * row_first, row_first, ACROSS * L), (before, k * row_h, 1, row_h),
+                        (H, V * FIRST // ACROSS, min(piece, end_row - k)), (GRAD, ACROSS, ACROSS, 1, L),
                     )  # fmt: skip
                 product(
-                    (g_b_second, 0, 0), (g_b_second, 0, 0), second,
-                    (ones, 0, 0, 0), (1, V, count), (1, SECOND, SECOND, BIAS, L),
+                    (total, b_hh_sum, 0), (total, b_hh_sum, 0), (d_rh, top * row_first, row_first, FIRST * L),
+                    (ones, 0, 0, 0), (1, V, count), (1, FIRST, FIRST, BIAS, L),
                 )  # fmt: skip
-            if P > 0 or not SHARED:
-                whole = (d_wx, 0, row, G * L)
-                product(
-                    (g_b_ih, 0, 0), (g_b_ih, 0, 0), whole, (ones, 0, 0, 0), (1, V, count), (1, G, G, BIAS, L)
-                )
-            else:
-                whole = (d_rh, 0, row_first, G * L)
-            if few_inputs:
-                product(
-                    (g_w_ih, 0, G * L, I * G * L), (g_w_ih, 0, G * L, I * G * L), whole,
-                    (x, 0, 1, row_x), (I, V, count), (1, G, G, BIAS, L),
-                )  # fmt: skip
-            else:
-                for k in range(0, count, piece):
+                if P > 0:
+                    for k in range(top, end_row, piece):
+                        product(
+                            (total, w_second_sum, ACROSS2 * L, H * ACROSS2 * L),
+                            (total, w_second_sum, ACROSS2 * L, H * ACROSS2 * L),
+                            (d_second, k * row_second, row_second, ACROSS2 * L), (operand, k * row_h, 1, row_h),
+                            (H, V * SECOND // ACROSS2, min(piece, end_row - k)), (GRAD2, ACROSS2, ACROSS2, 1, L),
+                        )  # fmt: skip
                     product(
-                        (g_w_ih, 0, ACROSS_X * L, I * ACROSS_X * L), (g_w_ih, 0, ACROSS_X * L, I * ACROSS_X * L),
-                        (whole[0], k * whole[2], whole[2], ACROSS_X * L), (x, k * row_x, 1, row_x),
-                        (I, V * G // ACROSS_X, min(piece, count - k)), (GRAD_X, ACROSS_X, ACROSS_X, 1, L),
+                        (total, b_second_sum, 0), (total, b_second_sum, 0),
+                        (d_second, top * row_second, row_second, SECOND * L),
+                        (ones, 0, 0, 0), (1, V, count), (1, SECOND, SECOND, BIAS, L),
                     )  # fmt: skip
+                if P > 0 or not SHARED:
+                    product(
+                        (total, b_ih_sum, 0), (total, b_ih_sum, 0), (whole[0], top * whole[1], whole[1], G * L),
+                        (ones, 0, 0, 0), (1, V, count), (1, G, G, BIAS, L),
+                    )  # fmt: skip
+                if few_inputs:
+                    product(
+                        (total, w_ih_sum, G * L, I * G * L), (total, w_ih_sum, G * L, I * G * L),
+                        (whole[0], top * whole[1], whole[1], G * L),
+                        (x, top * row_x, 1, row_x), (I, V, count), (1, G, G, BIAS, L),
+                    )  # fmt: skip
+                else:
+                    for k in range(top, end_row, piece):
+                        product(
+                            (total, w_ih_sum, ACROSS_X * L, I * ACROSS_X * L),
+                            (total, w_ih_sum, ACROSS_X * L, I * ACROSS_X * L),
+                            (whole[0], k * whole[1], whole[1], ACROSS_X * L), (x, k * row_x, 1, row_x),
+                            (I, V * G // ACROSS_X, min(piece, end_row - k)), (GRAD_X, ACROSS_X, ACROSS_X, 1, L),
+                        )  # fmt: skip
             if d_inputs.size > 0 and few_inputs:
                 for n in range(N):
                     for s in range(steps):
                         for i in range(I):
                             d_inputs[t0 + s, begin + n, i] = dot(
-                                w_ih, i * V * G * L, whole[0], (n * steps + s) * whole[2], V * G, L
+                                w_ih, i * V * G * L, whole[0], (n * steps + s) * whole[1], V * G, L
                             )
             elif d_inputs.size > 0:
                 product(
                     (d_x, 0, pairs * PAIR * L), (zeros, 0, 0), (w_ih, 0, PAIR * L, V * G * L * PAIR * L),
-                    (whole[0], 0, whole[2], 1), (count, pairs, V * G * L), (4, PAIR, PAIR, 1, L),
+                    (whole[0], 0, whole[1], 1), (N * steps, pairs, V * G * L), (4, PAIR, PAIR, 1, L),
                 )  # fmt: skip
                 for n in range(N):
                     for s in range(steps):
