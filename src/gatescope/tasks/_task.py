@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 
 from gatescope._version import __version__
 from gatescope.checks.dtypes import float_dtype
-from gatescope.checks.numbers import check_count, check_flag, check_number
+from gatescope.checks.numbers import check_count, check_flag, check_number, set_checked
 from gatescope.datatypes import Batch
 
 P = ParamSpec("P")
@@ -66,7 +66,9 @@ def task(**checks: Check | None) -> Callable[[Callable[P, Batch]], Callable[P, B
                 "gatescope": __version__,
                 "numpy": np.__version__,
             }
-            return dataclasses.replace(batch, name=name, provenance=provenance)
+            named = copy.copy(batch)  # not checked once more, as a replaced one would be
+            set_checked(named, name=name, provenance=provenance)
+            return named
 
         return make
 

@@ -81,6 +81,11 @@ def as_data(batch: Batch, stack: Stack, *, at: str | None = None) -> Data:
     if at is not None:
         check_choice("at", at, AT)
     check_heads(check_trainable(stack).heads)
+    return data_of(batch, stack, at)
+
+
+def data_of(batch: Batch, stack: Stack, at: str | None) -> Data:
+    """Return what `as_data` does, of a model that has been checked, as training does before its first update."""
     if batch.input_size != stack.input_size:
         problem = f"should have {stack.input_size} numbers a step, as the model takes"
         advice = f"give a model with input_size={batch.input_size}"

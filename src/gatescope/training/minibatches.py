@@ -12,7 +12,7 @@ from gatescope.checks.numbers import check_call, check_type
 from gatescope.datatypes import Array, Batch, Stack
 from gatescope.errors import DtypeError, ShapeError, ValueRangeError
 from gatescope.kernels.cpu.aligned import aligned_empty
-from gatescope.training.arrays import Data, as_data
+from gatescope.training.arrays import Data, data_of
 
 # What a seed is for, so that no two uses draw the same numbers.
 _ORDER, FRESH, VALIDATION = 1, 2, 3
@@ -87,7 +87,7 @@ class FreshBatches:
         index = epoch * self.batches + batch
         if index == 0:
             return self.example
-        data = as_data(make(self._maker, made_seed(self._seed, FRESH, index)), self._stack, at=self._at)
+        data = data_of(make(self._maker, made_seed(self._seed, FRESH, index)), self._stack, self._at)
         if data.inputs.shape != self._shape:
             problem = f"gave inputs of shape {data.inputs.shape} for batch {index}, but of {self._shape} for the first"
             advice = "make every batch of one shape, with shorter sequences by their lengths"

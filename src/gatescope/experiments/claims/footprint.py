@@ -15,11 +15,11 @@ import numpy as np
 from gatescope.datatypes import Array
 from gatescope.datatypes.verdict import MIXED
 from gatescope.experiments.claims.measured import Mean, finding, mean, word_of
+from gatescope.experiments.claims.samples import run_all
 from gatescope.experiments.claims.statement import Finding, Scale, statement
 from gatescope.experiments.long_series import spec as experiment
 from gatescope.experiments.machine import peak_memory
 from gatescope.recurrence.initialization import init, init_stack
-from gatescope.recurrence.run import run
 from gatescope.reporting.text import number, percent
 from gatescope.tasks import long_series
 from gatescope.training.train import train
@@ -97,7 +97,7 @@ def takes_less(scale: Scale) -> Finding:
 def _footprint(cell: str) -> Footprint:
     params = init(cell, input_size=_INPUTS, hidden_size=_UNITS, seed=0)
     # As many sequences as a quick study trains on: these kernels are compiled there in any case.
-    trace = run(params, np.zeros((2, _SEQUENCES, _INPUTS), np.float32))
+    trace = run_all(params, np.zeros((2, _SEQUENCES, _INPUTS), np.float32))
     rows = trace.states[1:, 0, :, 0].size + trace.gates[:, 0, :, 0].size
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.npz"
