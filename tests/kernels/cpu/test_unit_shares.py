@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gatescope as gs
+from gatescope.cells.registry import get
 from gatescope.kernels.cpu import sweeps, unit_shares
 from gatescope.kernels.cpu.loops.meeting import LAST, PATIENCE, SIZE, part_after
 from gatescope.kernels.cpu.threads import open_pool
@@ -28,26 +29,52 @@ def eager(monkeypatch):
     monkeypatch.setattr(unit_shares, "_PIECE_WORK", 0)  # pieces of 16 steps
 
 
-def run(cell, threads, steps=STEPS):
-    params = gs.init(cell, input_size=3, hidden_size=15 * host_lanes(np.dtype("float32")) + 2, seed=0)
-    inputs = np.random.default_rng(1).standard_normal((steps, 2, 3)).astype(np.float32)
+def run(cell, threads, steps=STEPS, width=3):
+    params = gs.init(cell, input_size=width, hidden_size=15 * host_lanes(np.dtype("float32")) + 2, seed=0)
+    inputs = np.random.default_rng(1).standard_normal((steps, 2, width)).astype(np.float32)
     return gs.run(params, inputs, lengths=[steps, steps // 2], threads=threads)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-def test_the_bits_are_those_of_one_thread(cell, eager, monkeypatch):
-    original, teams = unit_shares.together, set()
+def back(trace, threads):
+    """Return all that `backprop` does of a trace of one of the cells above."""
+    cell, width = trace.cell, trace.inputs.shape[2]
+    params = gs.init(cell, input_size=width, hidden_size=trace.states.shape[-1], seed=0)
+    adjoint = np.random.default_rng(2).standard_normal(trace.outputs.shape).astype(np.float32)
+    found = gs.backprop(params, trace, output_adjoint=adjoint, threads=threads)
+    weights = (getattr(found.params, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return [*weights, found.inputs, found.initial_state]
+
+
+@pytest.fixture
+def teams(monkeypatch):
+    """Return the set of how many threads there were in each piece."""
+    original, seen = unit_shares.together, set()
 
     def together(call, begin, end, threads, pool):
-        teams.add(threads)
+        seen.add(threads)
         return original(call, begin, end, threads, pool)
 
     monkeypatch.setattr(unit_shares, "together", together)
+    return seen
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_the_bits_are_those_of_one_thread(cell, eager, teams):
     alone, *shared = (run(cell, threads) for threads in (1, 2, 3))
     assert teams == {1, 2, 3}
     for trace in shared:
         np.testing.assert_array_equal(trace.states, alone.states)
         np.testing.assert_array_equal(trace.gates, alone.gates)
+
+
+@pytest.mark.parametrize(("cell", "width"), [("lstm", 3), ("lstm", 6), ("gru", 3), ("gru_reset_before", 6)])
+def test_the_bits_of_the_way_back_are_those_of_one_thread(cell, width, eager, teams):
+    trace = run(cell, 1, 200, width)
+    alone, *shared = (back(trace, threads) for threads in (1, 2, 3))
+    assert teams == {1, 2, 3}
+    for found in shared:
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_who_shares(monkeypatch):
@@ -78,6 +105,30 @@ def test_a_late_member_ends_the_piece_for_all(eager, monkeypatch):
     monkeypatch.setattr(unit_shares, "together", together)
     np.testing.assert_array_equal(run("lstm", 2, steps=32).states, expected.states)
     assert reached[0] == 2, "it is said at the first meeting after the wait, and all part at the next"
+
+
+def test_on_the_way_back_they_part_after_a_whole_segment(eager, monkeypatch):
+    original, reached = unit_shares.together, []
+
+    def together(call, begin, end, threads, pool):
+        def late(first, last, team):
+            if team[0] == 1:
+                time.sleep(0.2)
+            return call(first, last, team)
+
+        reached.append(original(late, begin, end, threads, pool) - begin)
+        return begin + reached[-1]
+
+    trace = run("lstm", 1, steps=400)
+    expected = back(trace, 1)
+    back(trace, 2)  # compiles
+    monkeypatch.setattr(unit_shares, "_PIECE_WORK", 1 << 40)  # one piece
+    monkeypatch.setattr(unit_shares, "together", together)
+    for one, other in zip(back(trace, 2), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    params = gs.init("lstm", input_size=3, hidden_size=trace.states.shape[-1], seed=0)
+    segment = sweeps.plan_for(get("lstm"), params.hidden_size, params.dtype).segment(2, 400)
+    assert reached[0] == 2 * segment < 400, "it is said at the first segment's end, and all part at the next"
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -117,8 +168,11 @@ def test_where_no_thread_can_be_started_one_does_all(can, eager, monkeypatch):
             yield Pool(pool)
 
     expected = run("lstm", 1)
+    gradients = back(expected, 1)
     monkeypatch.setattr(unit_shares, "open_pool", few)
     np.testing.assert_array_equal(run("lstm", 3).states, expected.states)
+    for one, other in zip(back(expected, 3), gradients, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_all_hear_of_the_last_meeting_at_the_same_one():

@@ -25,7 +25,7 @@ from gatescope.kernels.simd.vector import host_lanes, host_registers
 FEW_INPUTS = 4
 # Vectors of a panel that carries adjoints to more inputs: a vector alone has too few sums for a tile.
 INPUT_PAIR = 2
-# Threads that share the units of a layer get multiples of so many vectors, which every forward tile and panel divides.
+# Threads that share the units of a layer get multiples of so many vectors, which every tile and panel of units divides.
 TOGETHER = 4
 
 

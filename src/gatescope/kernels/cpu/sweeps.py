@@ -129,12 +129,12 @@ def forward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[
     return kernel
 
 
-def backward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., None]:
+def backward_kernel(plan: CellPlan, rows: int, masked: bool = False) -> Callable[..., int]:
     """Return the backward kernel for blocks of at most `rows` sequences; `masked`: see `loops.forward`."""
     from gatescope.kernels.cpu.loops.backward import make_backward
 
     tiles = ((t.adjoint, t.gradient) for t in plan.tiles(rows))
-    kernel: Callable[..., None] = make_backward(plan.cell, plan.lanes, *tiles, masked)
+    kernel: Callable[..., int] = make_backward(plan.cell, plan.lanes, *tiles, masked)
     return kernel
 
 
@@ -156,7 +156,7 @@ def forward_work(
 
 def backward_work(
     plan: CellPlan, rows: int, segment: int, width: int, factors: Array | None = None
-) -> Panels:
+) -> tuple[Array | Team, ...]:
     """Return the scratch of the backward kernel for a block of `rows` sequences with `width` inputs."""
     lanes, padded, vectors, dtype = plan.lanes, plan.padded, plan.vectors, plan.dtype
     pair = layout.INPUT_PAIR * lanes
@@ -181,7 +181,8 @@ def backward_work(
     _, *scratch, ones, zeros = aligned_parts([(size,) for size in sizes], dtype)
     ones.fill(1)
     zeros.fill(0)
-    return (*scratch, ones, zeros, aligned_zeros(1, dtype) if factors is None else factors)
+    factors = aligned_zeros(1, dtype) if factors is None else factors
+    return (*scratch, ones, zeros, factors, team_of_one())
 
 
 def backward_panels(plan: CellPlan, params: Params) -> Panels:
@@ -304,13 +305,26 @@ def backward(
     nontemporal = plan.nontemporal(adjoint)
     of_sums = SumLayout(sum_shapes(plan, width), plan.dtype)
     sums = aligned_zeros((len(groups), of_sums.size), plan.dtype)
+    step_work, members = 3 * batch * len(plan.cell.gates) * plan.padded**2, 1
+    if len(blocks) == 1:
+        members = team_size(plan.hidden_size, plan.vectors, batch, threads, steps * step_work)
 
     def one(index: int) -> None:
         begin, end = blocks[index]
-        work = backward_work(plan, end - begin, plan.segment(groups.rows(index), steps), width)
-        span = (begin, end, 0, steps, nontemporal)
+        segment = plan.segment(groups.rows(index), steps)
+        *scratch, _ = backward_work(plan, end - begin, segment, width)
         own = sums[slice(*groups.blocks[index])], of_sums.starts, groups.edges_of(index)
-        kernel(weights, trace, lengths, output_adjoint, (adjoint, d_inputs), span, work, own)
+
+        def back(done: int, until: int, team: Team) -> int:
+            """Go back from where so many steps are done until so many are; return how many are then."""
+            span = (begin, end, steps - until, steps - done, nontemporal)
+            results, work = (adjoint, d_inputs), (*scratch, team)
+            return int(steps - kernel(weights, trace, lengths, output_adjoint, results, span, work, own))
+
+        if members > 1:
+            sweep(back, steps, step_work, members, segment)
+        else:
+            back(0, steps, team_of_one())
 
     each(one, len(blocks), threads)
     add_up(sums, lambda work, count: each(work, count, threads))

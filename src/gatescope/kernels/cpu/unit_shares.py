@@ -45,7 +45,7 @@ def team_size(hidden_size: int, vectors: int, sequences: int, threads: int, work
     return max(1, min(threads, default_threads(), vectors // _LEAST_VECTORS))
 
 
-def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
+def sweep(call: Call, steps: int, step_work: int, threads: int, whole: int = 1) -> None:
     """Do all steps, by one thread or by all of them, whichever is faster at the moment.
 
     Parameters
@@ -55,8 +55,10 @@ def sweep(call: Call, steps: int, step_work: int, threads: int) -> None:
     step_work : int
         Multiply-adds of a step.
     threads : int
+    whole : int
+        A piece has a multiple of so many steps.
     """
-    piece = max(16, _PIECE_WORK // step_work)
+    piece = -(-max(16, _PIECE_WORK // step_work) // whole) * whole
     call(0, 0, team_of_one())  # compiles, which is not to be timed
     pace, at = Pace((threads, 1)), 0
     with open_pool(threads - 1) as pool:
@@ -78,9 +80,9 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
     Raises
     ------
     CannotStartError
-        If there is no thread for one of them; what the others did is to be done again.
+        If there is no thread for one of them; what the others did, if it was anything, is to be done again.
     """
-    from gatescope.kernels.cpu.loops.meeting import ARRIVED, RELEASED, SIZE
+    from gatescope.kernels.cpu.loops.meeting import ARRIVED, LAST, RELEASED, SIZE
 
     meeting = aligned_zeros(SIZE, np.int64)
 
@@ -97,6 +99,7 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
             try:
                 others.append(pool.submit(one, part))
             except RuntimeError as error:  # Python is ending, or the system gives no more
+                meeting[LAST] = -1
                 raise CannotStartError from error
         return one(0)
     except BaseException:
