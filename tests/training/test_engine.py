@@ -124,6 +124,18 @@ def test_bits_do_not_depend_on_threads_or_on_what_was_done_before(sequences, mem
     assert runs[0] == runs[1] == runs[2]
 
 
+def test_what_is_only_evaluated_has_nothing_of_the_way_back():
+    stack, batch = make_stack(("lstm",), (6,), heads=HEADS[:1]), make_batch(sequences=140, heads=HEADS[:1])
+    data = as_data(batch, stack)
+    engine = make_engine(stack, data, learns=False)
+    engine.evaluate(data)
+    (layer,) = engine._layers
+    assert (len(layer._ready), len(layer._ready_back)) == (1, 0)
+    engine.back(data, 0)
+    engine.evaluate(data)
+    assert (len(layer._ready), len(layer._ready_back)) == (2, 1)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 def test_gradients_of_many_sequences_are_the_sums_of_those_of_few(cell):
     """140 sequences are in 18 groups, whose gradients are added in pairs; 70 are in blocks, one after another."""

@@ -340,7 +340,7 @@ class Engine:
                 current.pop(next(iter(current)))
             self._workspaces = {**current, key: workspace}
         for layer in self._layers if learn else self._plain:
-            layer.prepare(workspace.groups)
+            layer.prepare(workspace.groups, learn)
         self._readout.prepare(workspace.groups)
         return workspace
 

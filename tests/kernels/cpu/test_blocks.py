@@ -76,15 +76,23 @@ def test_rows_are_added_in_one_order(count, monkeypatch):
     assert done[0] > 1 or count == 1
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-@pytest.mark.parametrize(
-    ("batch", "few"), [(26, 128), (27, 20)], ids=["a block is a group", "blocks of several groups"]
-)
-def test_threads_change_no_bit(cell, batch, few, monkeypatch):
-    monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
-    monkeypatch.setattr(dealing, "_FEW_SEQUENCES", few)
+@pytest.fixture
+def small_groups(monkeypatch):
+    """Let 49 sequences be 7 groups of 8 and fewer, which one thread has in two blocks."""
+    monkeypatch.setattr(dealing, "_FEW_SEQUENCES", 20)
     monkeypatch.setattr(dealing, "_SMALL_UNITS", 65)
     groups_for.cache_clear()
+    yield
+    groups_for.cache_clear()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("many", [False, True], ids=["a block is a group", "blocks of several groups"])
+def test_threads_change_no_bit(cell, many, request, monkeypatch):
+    monkeypatch.setattr(sweeps, "_THREAD_WORK", 0)
+    if many:
+        request.getfixturevalue("small_groups")
+    batch = 49
     params = gs.init(cell, input_size=2, hidden_size=65, seed=0)
     inputs = np.random.default_rng(1).standard_normal((9, batch, 2)).astype(np.float32)
     lengths = np.arange(batch) % 9 + 1
@@ -95,7 +103,6 @@ def test_threads_change_no_bit(cell, batch, few, monkeypatch):
             gs.backprop(params, traces[-1], output_adjoint=np.ones_like(traces[-1].outputs), threads=threads)
         )
         flows.append(gs.gradient_flow(params, inputs, threads=threads))
-    groups_for.cache_clear()
     for trace, gradient, flow in zip(traces[1:], gradients[1:], flows[1:], strict=True):
         np.testing.assert_array_equal(trace.states, traces[0].states)
         np.testing.assert_array_equal(trace.gates, traces[0].gates)

@@ -1,5 +1,6 @@
 """Threads that share the units of a layer: the same bits, whoever is late and whoever fails."""
 
+import threading
 import time
 from contextlib import contextmanager
 
@@ -173,6 +174,32 @@ def test_where_no_thread_can_be_started_one_does_all(can, eager, monkeypatch):
     np.testing.assert_array_equal(run("lstm", 3).states, expected.states)
     for one, other in zip(back(expected, 3), gradients, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_who_was_queued_without_a_thread_does_nothing(monkeypatch):
+    """A pool queues work before it starts a thread for it, and one that is there already takes it later."""
+    done = []
+
+    def call(begin, end, team):
+        done.append(team[0])
+        while team[2][0] == 0:
+            time.sleep(0.001)
+        return end
+
+    with open_pool(2) as pool:
+        pool.submit(time.sleep, 0).result()  # one thread is there
+        start = threading.Thread.start
+
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        pool._idle_semaphore.acquire(blocking=False)  # it is not seen to be idle
+        with pytest.raises(unit_shares.CannotStartError):
+            unit_shares.together(call, 3, 16, 2, pool)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        pool.submit(time.sleep, 0).result()  # after what was queued
+    assert done == []
 
 
 def test_all_hear_of_the_last_meeting_at_the_same_one():

@@ -2,7 +2,7 @@
 
 A run and the adjoints give the same bits by any blocks.  Gradients are added over sequences, which is another number
 for every order, so they are added in groups that depend on the batch and the size of the cell alone, as are the groups'
-sums; a block is some groups, for as many blocks as there are threads.
+sums; a block is some groups: there are at least as many blocks as threads, if there are as many groups.
 """
 
 from __future__ import annotations

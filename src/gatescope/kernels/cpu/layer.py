@@ -57,46 +57,61 @@ class Layer:
         self._nothing = aligned_zeros(1, params.dtype)
         self.factors = self._nothing
         self._ready: dict[Groups, tuple[Any, ...]] = {}
+        self._ready_back: dict[Groups, tuple[Any, ...]] = {}
 
     def gather(self, vector: Array) -> None:
         """Take the weights from the vector (1 + N,)."""
         self._packing.gather(vector)
 
-    def prepare(self, groups: Groups) -> None:
-        """Make kernels and scratch for these groups of sequences, once."""
+    def prepare(self, groups: Groups, learn: bool) -> None:
+        """Make kernels and scratch for these groups of sequences, once; those of the way back only to `learn`."""
         batch = groups.edges[-1]
         plan = self.plan
         if self.masked and self.factors.size < batch * plan.padded:
             self.factors = aligned_zeros(batch * plan.padded, plan.dtype)
             self._ready.clear()
+            self._ready_back.clear()
         if groups not in self._ready:
-            rows = longest(groups.sequences)
-            factors = self.factors if self.masked else None
-            # As if there were any number of steps: the order of additions must not depend on what came first.
-            sizes = [
-                (end - begin, plan.segment(groups.rows(index), sys.maxsize))
-                for index, (begin, end) in enumerate(groups.sequences)
-            ]
             self._ready[groups] = (
-                sweeps.forward_kernel(plan, rows, self.masked),
-                [sweeps.forward_work(plan, n, segment, factors) for n, segment in sizes],
-                sweeps.backward_kernel(plan, rows, self.masked),
-                [sweeps.backward_work(plan, n, segment, self.inputs, factors) for n, segment in sizes],
-                sums := Sums(
-                    sweeps.sum_shapes(plan, self.inputs),
-                    # Gradients in the vector's order: weight_ih, weight_hh, bias_ih, bias_hh.
-                    lambda sums: sweeps.unpack_sums(plan, sums),
-                    len(groups),
-                    plan.dtype,
-                ),
+                sweeps.forward_kernel(plan, longest(groups.sequences), self.masked),
+                [sweeps.forward_work(plan, n, segment, self._factors) for n, segment in self._sizes(groups)],
+            )
+        self._forward, self._forward_work = self._ready[groups]
+        if not learn:
+            return
+        if groups not in self._ready_back:
+            sums = Sums(
+                sweeps.sum_shapes(plan, self.inputs),
+                # Gradients in the vector's order: weight_ih, weight_hh, bias_ih, bias_hh.
+                lambda sums: sweeps.unpack_sums(plan, sums),
+                len(groups),
+                plan.dtype,
+            )
+            self._ready_back[groups] = (
+                sweeps.backward_kernel(plan, longest(groups.sequences), self.masked),
+                [
+                    sweeps.backward_work(plan, n, segment, self.inputs, self._factors)
+                    for n, segment in self._sizes(groups)
+                ],
+                sums,
                 [
                     (sums.table[first:last], sums.starts, groups.edges_of(index))
                     for index, (first, last) in enumerate(groups.blocks)
                 ],
             )
-        (
-            self._forward, self._forward_work, self._backward, self._backward_work, self.sums, self._own_sums,
-        ) = self._ready[groups]  # fmt: skip
+        self._backward, self._backward_work, self.sums, self._own_sums = self._ready_back[groups]
+
+    @property
+    def _factors(self) -> Array | None:
+        return self.factors if self.masked else None
+
+    def _sizes(self, groups: Groups) -> list[tuple[int, int]]:
+        """Return how many sequences each block has, and the steps of its segments."""
+        # As if there were any number of steps: the order of additions must not depend on what came first.
+        return [
+            (end - begin, self.plan.segment(groups.rows(index), sys.maxsize))
+            for index, (begin, end) in enumerate(groups.sequences)
+        ]
 
     def forward(
         self,

@@ -87,6 +87,8 @@ def together(call: Call, begin: int, end: int, threads: int, pool: ThreadPoolExe
     meeting = aligned_zeros(SIZE, np.int64)
 
     def one(part: int) -> int:
+        if meeting[LAST] < 0:  # it was queued, though no thread could be started for it
+            return begin
         try:
             return call(begin, end, (part, threads, meeting))
         except BaseException:

@@ -9,7 +9,7 @@ from functools import cache
 from gatescope.cells.registry import absent
 from gatescope.kernels.cpu.layout import FEW_INPUTS, TOGETHER, input_tile
 from gatescope.kernels.cpu.loops.compiling import compiled, fingerprint_of
-from gatescope.kernels.cpu.loops.meeting import meet, part_after
+from gatescope.kernels.cpu.loops.meeting import LAST, meet, part_after
 from gatescope.kernels.simd.load_store import get, load, put, store
 from gatescope.kernels.simd.product import product
 
@@ -60,6 +60,10 @@ def make_forward(cell, lanes, tiles, second_tiles, masked=False):
         old_state, new_state, apart = 0, 0, 0
         if parts > 1:
             new_state = apart = N * S * padded
+            met += parts
+            looks += meet(meeting, met)
+            if meeting[LAST] < 0:  # not everybody could begin
+                return start
 
         for n in range(N):
             for j in range(j0, j1):

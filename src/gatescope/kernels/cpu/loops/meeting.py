@@ -20,7 +20,7 @@ _PAUSE = {
 }
 _NAME, _ARGUMENTS = _PAUSE.get(get_process_triple().split("-")[0], ("", ()))
 # Of an array that threads meet by, int64, on cache lines of their own: how many have arrived, and which count of these
-# is the last.
+# is the last; below 0 where not everybody could begin, so that nobody should.
 ARRIVED, LAST, SIZE = 0, CACHE_LINE // 8, 2 * CACHE_LINE // 8
 RELEASED = 1 << 62  # arrivals that let everybody go on, whoever is missing
 # Looks at the arrivals in a piece that takes milliseconds; on x86 they are one millisecond, which is too much.
