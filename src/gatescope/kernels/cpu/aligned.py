@@ -83,15 +83,25 @@ def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def aligned_parts(shapes: Sequence[tuple[int, ...]], dtype: Any) -> tuple[np.ndarray[Any, Any], ...]:
-    """Return an uninitialised flat array, and arrays of these shapes in it, each of which starts on a cache line.
+def aligned_parts(sizes: Sequence[int], dtype: Any) -> list[np.ndarray[Any, Any]]:
+    """Return uninitialised arrays (N,) of these sizes in one piece of memory, each of which starts on a cache line.
 
     An array of its own takes 5 microseconds, which short runs notice where a kernel wants a dozen.
     """
     kind = np.dtype(dtype)
-    line = CACHE_LINE // kind.itemsize
-    sizes = [math.prod(shape) for shape in shapes]
-    starts = list(accumulate((-(-size // line) * line for size in sizes), initial=0))
+    starts = line_starts(sizes, kind.itemsize)
     flat = aligned_empty(starts[-1], kind)
-    parts = (flat[start : start + size] for start, size in zip(starts, sizes, strict=False))
-    return flat, *(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+    return [flat[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+
+
+def line_starts(sizes: Sequence[int], itemsize: int) -> list[int]:
+    """Return where arrays of these sizes begin in one vector, each on a cache line, and then the vector's size.
+
+    Examples
+    --------
+    >>> from gatescope.kernels.cpu.aligned import line_starts
+    >>> line_starts([16, 1, 20], itemsize=4)
+    [0, 16, 32, 64]
+    """
+    line = CACHE_LINE // itemsize
+    return list(accumulate((-(-size // line) * line for size in sizes), initial=0))

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from gatescope.datatypes import Array
-from gatescope.kernels.cache_line import CACHE_LINE
-from gatescope.kernels.cpu.aligned import aligned_zeros
+from gatescope.kernels.cpu.aligned import aligned_zeros, line_starts
 
 Each = Callable[[Callable[[int], None], int], None]
 
-_IN_ORDER = 8
+_IN_ORDER = 8  # groups: the most that blocks make, whose sums keep the order that stored trainings have
 _PART_BYTES = 1 << 20  # of sums, which a thread adds up at a time
 
 
@@ -39,13 +37,11 @@ class Packing:
     """
 
     def __init__(self, pieces: Sequence[Array], dtype: np.dtype[Any]) -> None:
-        line = CACHE_LINE // dtype.itemsize
-        sizes = [-(-piece.size // line) * line for piece in pieces]
-        starts = np.concatenate([[0], np.cumsum(sizes)])
+        starts = line_starts([piece.size for piece in pieces], dtype.itemsize)
         self._from = np.zeros(starts[-1], np.intp)
         for piece, start in zip(pieces, starts[:-1], strict=True):
             self._from[start : start + piece.size] = piece.reshape(-1)
-        self._flat = aligned_zeros(int(starts[-1]), dtype)
+        self._flat = aligned_zeros(starts[-1], dtype)
         self.arrays = tuple(
             self._flat[start : start + piece.size] for piece, start in zip(pieces, starts[:-1], strict=True)
         )
@@ -73,9 +69,8 @@ class SumLayout:
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]) -> None:
-        line = CACHE_LINE // dtype.itemsize
         self._shapes, self._sizes = shapes, [math.prod(shape) for shape in shapes]
-        starts = list(accumulate((-(-size // line) * line for size in self._sizes), initial=0))
+        starts = line_starts(self._sizes, dtype.itemsize)
         self.starts, self.size = np.array(starts[:-1], np.int64), starts[-1]
 
     def views(self, vector: Array) -> tuple[Array, ...]:

@@ -150,7 +150,7 @@ def forward_work(
         plan.padded,
         plan.padded * max(plan.cell.prepared, 1),
     )
-    _, *scratch = aligned_parts([(rows * size,) for size in each], plan.dtype)
+    scratch = aligned_parts([rows * size for size in each], plan.dtype)
     return (*scratch, aligned_zeros(1, plan.dtype) if factors is None else factors, team_of_one())
 
 
@@ -178,7 +178,7 @@ def backward_work(
         1,
         max(padded, wide),
     )
-    _, *scratch, ones, zeros = aligned_parts([(size,) for size in sizes], dtype)
+    *scratch, ones, zeros = aligned_parts(sizes, dtype)
     ones.fill(1)
     zeros.fill(0)
     factors = aligned_zeros(1, dtype) if factors is None else factors
