@@ -20,6 +20,11 @@ def training(data: dict[str, Any], side_by_side: dict[str, Any] | None) -> str:
     """Return the table of `benchmarks.training`, with what `benchmarks.epochs` has measured of the experiment."""
     source, versions = data["provenance"], data["provenance"]["versions"]
     if side_by_side is not None:
+        theirs = side_by_side["provenance"]["cpu"]
+        if theirs != source["cpu"]:  # a ratio of times on two machines is none of two libraries
+            raise ValueError(
+                f"training.json is of {source['cpu']}, but epochs.json of {theirs}: measure both on one machine"
+            )
         data = {**data, "rows": [_timed_side_by_side(row, side_by_side) for row in data["rows"]]}
     peers = (("torch", "PyTorch"), ("jax", "JAX"))
     with_them = ", ".join(f"{title} {versions[key]}" for key, title in peers if versions.get(key))

@@ -92,7 +92,7 @@ def side_by_side(lstm: float, others: float = 0.0) -> dict[str, Any]:
         for cell, s in (("lstm", lstm), ("gru", 0.08))
         for n in (1, 2)
     ]
-    return {"provenance": {"date": "2026-11-29"}, "rows": rows}
+    return {"provenance": {"cpu": "a CPU", "date": "2026-11-29"}, "rows": rows}
 
 
 def test_the_experiments_rows_have_the_times_that_were_measured_side_by_side() -> None:
@@ -115,6 +115,9 @@ def test_the_experiments_rows_have_the_times_that_were_measured_side_by_side() -
     assert "| LSTM | 100 ms | 50 ms | 13 (≥ 12) | not run | 1.67 min (< 4) |" in text
     assert "| other | 5 s | not run | 13 (≥ 12) | not run | **117 min** (< 4, missed) |" in text
     assert "| *LSTM* | 100 ms |" in measure_tables.training(data, side_by_side(0.1, others=0.2))
+    elsewhere = {**data, "provenance": {**source, "cpu": "another"}}
+    with pytest.raises(ValueError, match=r"is of another, but epochs\.json of a CPU: measure both"):
+        measure_tables.training(elsewhere, side_by_side(0.1))
 
 
 @pytest.mark.slow

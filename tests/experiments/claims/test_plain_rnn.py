@@ -124,7 +124,7 @@ def test_a_quick_study_asks_it_of_two_tasks(monkeypatch):
     assert verdict.word == "undecided"  # that it cannot is supported, and no gradient tells why
     assert "that it cannot: supported" in verdict.reason
     assert {name.partition(", ")[2].partition(":")[0] for name in verdict.measured} == {
-        "adding, T = 30",
+        "adding, T = 20",
         "order of 2 (smaller)",
     }
 

@@ -171,8 +171,20 @@ def test_an_rnn_is_worse_than_both_or_it_is_not_said(monkeypatch):
     (verdict,) = run_claims(["37"], study=MadeUp(folder="nowhere"))
     assert sum(effect.sign < 0 and effect.p < 0.002 for effect in verdict.effects) == len(TASKS) + 1
     assert verdict.word == "undecided"
-    assert verdict.reason.startswith("lstm supported: ")
-    assert "; gru equal: " in verdict.reason
+    assert verdict.reason.startswith("lstm supported, gru equal; lstm: lower on 13, ")
+    assert "; gru: lower on 1, " in verdict.reason
+
+
+def test_where_one_of_both_is_better_and_worse_it_is_mixed(monkeypatch):
+    def gru_worse_on_one(study, task, first, second, scheme=None):
+        worse = second == "gru" and task is TASKS[-1]
+        return made_up_effect(task, first, second, 2.0 if worse else 0.5)[0]
+
+    monkeypatch.setattr(MadeUp, "effect", gru_worse_on_one)
+    (verdict,) = run_claims(["37"], study=MadeUp(folder="nowhere"))
+    assert verdict.word == "mixed"
+    assert verdict.reason.startswith("lstm supported, gru mixed; lstm: lower on 13, ")
+    assert "; gru: lower on 12, higher on 1, " in verdict.reason
 
 
 def test_without_a_study_these_are_left_out():

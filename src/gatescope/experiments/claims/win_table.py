@@ -52,7 +52,7 @@ ADDING_100 = _task(
     100,
     0.01,
     arguments={"steps": 100},
-    quick=_quick(350, 30, name="adding, T = 30", steps=30),
+    quick=_quick(280, 20, name="adding, T = 20", steps=20),
 )
 ADDING_400 = _task(
     "adding, T = 400",
@@ -61,9 +61,9 @@ ADDING_400 = _task(
     400,
     0.01,
     arguments={"steps": 400},
-    quick=_quick(400, 60, name="adding, T = 60", steps=60),
+    quick=_quick(320, 40, name="adding, T = 40", steps=40),
 )
-ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(300, 30, steps=30))
+ORDER_2 = _task("order of 2", "temporal_order", 3000, 100, 0.1, quick=_quick(200, 30, steps=30))
 ORDER_3 = _task(
     "order of 3",
     "temporal_order",
@@ -71,7 +71,7 @@ ORDER_3 = _task(
     100,
     0.1,
     arguments={"symbols": 3},
-    quick=_quick(300, 30, steps=30),
+    quick=_quick(240, 30, steps=30),
 )
 # In so few updates copying is a race: it is judged by its loss.
 COPYING = _task(
@@ -94,7 +94,7 @@ XOR = _task(
     quick=_quick(250, 20, steps=20, gap=5),
 )
 FLIP_FLOP = _task("flip-flop", "flip_flop", 2000, 120, 0.01, quick=_quick(400, 60, steps=60))
-COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01, quick=_quick(500, 30, steps=31))
+COUNTING_2 = _task("a^n b^n", "counting", 3000, 100, 0.01, quick=_quick(440, 20, steps=21))
 COUNTING_3 = _task(
     "a^n b^n c^n",
     "counting",
@@ -102,7 +102,7 @@ COUNTING_3 = _task(
     90,
     0.01,
     arguments={"letters": 3, "steps": 91},
-    quick=_quick(400, 30, steps=31),
+    quick=_quick(320, 30, steps=31),
 )
 DIGITS = _task(
     "digits by rows", "digits", 2000, 8, None, batch_size=50, judged=("points", POINTS), quick=_quick(500)
@@ -269,6 +269,9 @@ def _by_init(study: Study, tasks: Sequence[StudyTask], pair: tuple[str, str]) ->
 def _of_each_pair(effects: Sequence[Effect], seconds: Sequence[str], claim: str) -> Judgement:
     """Return what all pairs say, each a claim of its own over all tasks: what they agree on.
 
+    It is mixed where two say the opposite, or one by itself does: what is better on most tasks, and worse on one, is
+    decided, whatever the other is.
+
     Together they would be so many comparisons that, after Holm's correction, ten seeds could not decide any.
     """
     count = len(effects) // len(seconds)
@@ -276,11 +279,13 @@ def _of_each_pair(effects: Sequence[Effect], seconds: Sequence[str], claim: str)
     if len(parts) == 1:
         return parts[0]
     words = {part.word for part in parts}
-    word = words.pop() if len(words) == 1 else MIXED if {SUPPORTED, CONTRADICTED} <= words else UNDECIDED
+    split = MIXED in words or {SUPPORTED, CONTRADICTED} <= words
+    word = words.pop() if len(words) == 1 else MIXED if split else UNDECIDED
+    said = ", ".join(f"{each} {part.word}" for each, part in zip(seconds, parts, strict=True))
     return Judgement(
         word=word,
         reason="; ".join(
-            f"{second} {part.word}: {part.reason}" for second, part in zip(seconds, parts, strict=True)
+            (said, *(f"{each}: {part.reason}" for each, part in zip(seconds, parts, strict=True)))
         ),
         small=all(part.small for part in parts),
         claim=claim,
