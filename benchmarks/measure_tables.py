@@ -21,7 +21,7 @@ def training(data: dict[str, Any], side_by_side: dict[str, Any] | None) -> str:
     source, versions = data["provenance"], data["provenance"]["versions"]
     if side_by_side is not None:
         theirs = side_by_side["provenance"]["cpu"]
-        if theirs != source["cpu"]:  # a ratio of times on two machines is none of two libraries
+        if theirs != source["cpu"]:  # times of one machine beside the ratios of another
             raise ValueError(
                 f"training.json is of {source['cpu']}, but epochs.json of {theirs}: measure both on one machine"
             )
