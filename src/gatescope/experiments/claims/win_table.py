@@ -209,7 +209,8 @@ def converges(study: Study) -> Finding:
     sources="D P",
     kind="statistical",
     criterion="Supported if LSTM and GRU, each of them, do better than the RNN, with its own best setting, on more "
-    "than half of all tasks, and worse on none.",
+    "than half of all tasks, and worse on none; mixed if one of them does better on some and worse on others, which "
+    "was called undecided until the first full run had shown such a case.",
 )
 def gates_beat_none(study: Study) -> Finding:
     return _compared(study, (*LONG, *OTHERS), "lower", pairs=(("rnn", "lstm"), ("rnn", "gru")))
@@ -269,10 +270,9 @@ def _by_init(study: Study, tasks: Sequence[StudyTask], pair: tuple[str, str]) ->
 def _of_each_pair(effects: Sequence[Effect], seconds: Sequence[str], claim: str) -> Judgement:
     """Return what all pairs say, each a claim of its own over all tasks: what they agree on.
 
-    It is mixed where two say the opposite, or one by itself does: what is better on most tasks, and worse on one, is
-    decided, whatever the other is.
-
-    Together they would be so many comparisons that, after Holm's correction, ten seeds could not decide any.
+    Taken together they would be so many comparisons that, after Holm's correction, ten seeds could not decide any.  It
+    is mixed where two say the opposite, or one by itself is: what is better on some tasks and worse on others is known
+    to be so, whatever the other is.
     """
     count = len(effects) // len(seconds)
     parts = [judge(effects[k : k + count], claim=claim) for k in range(0, len(effects), count)]
